@@ -1,0 +1,1 @@
+"""The OpenAI-shaped gateway and the processes around it."""
