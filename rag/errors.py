@@ -1,21 +1,21 @@
 """The error tree. Every failure a caller can meet is one of these; none of them knows HTTP.
 
-    TensorasError
-    ├── InvalidRequest            the caller must change the request
-    │   └── ContextLengthExceeded
-    ├── NotFound                  no such thing, or it belongs to another tenant
-    ├── Conflict                  it exists already, or it is busy
-    ├── DocumentError             one document cannot be ingested; `code` says why
-    ├── Unavailable               a part that we depend on is away (retryable)
-    │   ├── VectorStoreUnavailable
-    │   ├── EngineUnavailable
-    │   ├── ModelUnavailable
-    │   └── DeadlineExceeded
-    ├── EngineOverloaded          refused before work began (retryable)
-    ├── EngineError               the engine broke its own contract
-    └── ConfigurationError        the operator must change the configuration
-        ├── MissingExtra          an optional package is not installed
-        └── IndexMismatch         a collection was built with another model or encoder
+TensorasError
+├── InvalidRequest            the caller must change the request
+│   └── ContextLengthExceeded
+├── NotFound                  no such thing, or it belongs to another tenant
+├── Conflict                  it exists already, or it is busy
+├── DocumentError             one document cannot be ingested; `code` says why
+├── Unavailable               a part that we depend on is away (retryable)
+│   ├── VectorStoreUnavailable
+│   ├── EngineUnavailable
+│   ├── ModelUnavailable
+│   └── DeadlineExceeded
+├── EngineOverloaded          refused before work began (retryable)
+├── EngineError               the engine broke its own contract
+└── ConfigurationError        the operator must change the configuration
+    ├── MissingExtra          an optional package is not installed
+    └── IndexMismatch         a collection was built with another model or encoder
 """
 
 from __future__ import annotations

@@ -94,9 +94,7 @@ class VectorStore(Protocol):
         """One query to the engine, best first. `filters` is API.md's filter object."""
         ...
 
-    async def chunks(
-        self, scope: Scope, document_id: str, *, limit: int, after: int | None
-    ) -> list[Passage]:
+    async def chunks(self, scope: Scope, document_id: str, *, limit: int, after: int | None) -> list[Passage]:
         """A document's chunks in reading order, those with n > `after`."""
         ...
 
