@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rag.batching import Batcher
 from rag.errors import ConfigurationError, InvalidRequest
@@ -48,7 +49,7 @@ class SentenceTransformerEmbedder:
         self._tokenizer = self._own_tokenizer()
         self._prompts = self._find_prompts()
         self.max_tokens = self._room()
-        self._encode = Batcher(self._encode_now, name="embed")
+        self._encode: Batcher[str, NDArray[np.float32]] = Batcher(self._encode_now, name="embed")
 
     def _own_tokenizer(self) -> Any:
         """A copy without truncation or padding: it measures texts, it never cuts them."""
@@ -67,7 +68,7 @@ class SentenceTransformerEmbedder:
     def _room(self) -> int:
         special = self._model.tokenizer.num_special_tokens_to_add()
         prefix = max(self._count(prompt) for prompt in self._prompts.values())
-        return int(self._model.max_seq_length) - special - prefix
+        return int(self._model.max_seq_length) - int(special) - prefix
 
     def _count(self, text: str) -> int:
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
@@ -91,11 +92,11 @@ class SentenceTransformerEmbedder:
                     param="input",
                 )
 
-    def _encode_now(self, texts: list[str]) -> Vectors:
+    def _encode_now(self, texts: list[str]) -> list[NDArray[np.float32]]:
         vectors = self._model.encode(
             texts, batch_size=32, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
         )
-        return np.asarray(vectors, dtype=np.float32)
+        return list(np.asarray(vectors, dtype=np.float32))
 
     async def _embed(self, texts: Sequence[str], prompt: str) -> Vectors:
         if not texts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -159,7 +159,7 @@ class OpenAIGenerator:
         return math.ceil(size / _BYTES_PER_TOKEN) + _TOKENS_PER_MESSAGE * len(raw)
 
     # generating ----------------------------------------------------------------------------------
-    async def stream(self, request: GenerationRequest) -> AsyncIterator[Delta]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         body = {
             **request.params,
             "model": self._served,

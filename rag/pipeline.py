@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from rag import prompt
 from rag.citations import CitationStream, Piece, Sources, cite
@@ -19,6 +18,7 @@ from rag.types import (
     Answer,
     Delta,
     GenerationRequest,
+    Passage,
     Question,
     RagOptions,
     Retrieval,
@@ -85,12 +85,12 @@ class Pipeline:
     async def retrieve(self, query: str, scope: Scope, options: RagOptions) -> SearchResult:
         return await self._retriever.search(query, scope, options)
 
-    async def stream(self, question: Question) -> AsyncIterator[Delta]:
+    async def stream(self, question: Question) -> AsyncGenerator[Delta, None]:
         """The answer as it is made; see Delta for what comes when. Closing it stops the generation."""
         model = self.chat_model(question.model)
         if question.scope is None:
             plain = GenerationRequest(question.messages, question.params, _last_words(question))
-            async with aclosing(_iterate(model.generator.stream(plain))) as deltas:
+            async with aclosing(model.generator.stream(plain)) as deltas:
                 async for delta in deltas:
                     yield delta
             return
@@ -105,7 +105,7 @@ class Pipeline:
         )
         request = GenerationRequest(built.messages, question.params, found.retrieval.query, built.passages)
         citing = _Citing(built.passages, found.retrieval, question)
-        async with aclosing(_iterate(model.generator.stream(request))) as deltas:
+        async with aclosing(model.generator.stream(request)) as deltas:
             async for delta in deltas:
                 for cited in citing.follow(delta):
                     yield cited
@@ -126,22 +126,11 @@ def _last_words(question: Question) -> str:
     return next((m.text for m in reversed(question.messages) if m.role == "user"), "")
 
 
-async def _iterate(deltas: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
-    """`deltas` as an async generator, so that closing reaches the engine whatever kind of iterator it gave."""
-    try:
-        async for delta in deltas:
-            yield delta
-    finally:
-        close: Any = getattr(deltas, "aclose", None)
-        if close is not None:
-            await close()
-
-
 @dataclass(slots=True)
 class _Citing:
     """Runs every choice's text through the citation checker and closes the answer with the report."""
 
-    passages: tuple[Any, ...]
+    passages: tuple[Passage, ...]
     retrieval: Retrieval
     question: Question
     _sources: Sources = field(init=False)
@@ -190,8 +179,11 @@ class _Citing:
 
 
 def _written(delta: Delta, pieces: Iterable[Piece]) -> Iterator[Delta]:
-    """`delta` with its text replaced by what may be shown by now. Everything else that the engine sent goes
-    with the first piece; log-probabilities thus stay beside their own step even when its text is held back."""
+    """`delta` with its text replaced by what may be shown by now.
+
+    Everything else that the engine sent goes with the first piece, or alone while the text is held back, so
+    log-probabilities stay at their own step.
+    """
     bare = replace(delta, text="", finish_reason=None)
     carried = bool(bare.role or bare.tool_calls or bare.logprobs or bare.extra)
     for piece in pieces:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,11 +65,11 @@ class Generator(Protocol):
         ...
 
     async def count_tokens(self, messages: Sequence[Message], params: Mapping[str, Any]) -> int:
-        """Prompt tokens of `messages` (with `params["tools"]`) as the model's own chat template makes them."""
+        """Prompt tokens of `messages` and `params["tools"]` as the model's own chat template makes them."""
         ...
 
-    def stream(self, request: GenerationRequest) -> AsyncIterator[Delta]:
-        """The answer as it is made; closing the iterator stops the generation."""
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        """The answer as it is made; closing it stops the generation."""
         ...
 
 
@@ -81,7 +81,7 @@ class VectorStore(Protocol):
         Returns the number of points now counted for the document."""
         ...
 
-    async def search(  # noqa: PLR0913 - one argument per part of the query
+    async def search(
         self,
         scope: Scope,
         query: str,

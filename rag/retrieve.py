@@ -66,8 +66,8 @@ class Retriever:
     ) -> Retrieval:
         if not options.rerank:
             return Retrieval(query, options.search_type, candidates, "off", timings)
-        applied = "applied" if self._reranker is not None else "skipped"
-        return Retrieval(query, options.search_type, candidates, applied, timings)
+        applied = self._reranker is not None
+        return Retrieval(query, options.search_type, candidates, "applied" if applied else "skipped", timings)
 
     async def _query_vector(self, query: str) -> NDArray[np.float32]:
         """Unit vector of the query; one longer than the model reads is the mean of its windows."""

@@ -1,9 +1,9 @@
 """First-stage relevance on the 0–1 scale of the cross-encoder, for when none is configured.
 
-A logistic model of two things that every search type can know of a hit: the cosine between query and passage,
-and the share of the query's terms that the passage holds. Raw RRF sums say nothing about relevance, so they
-order the hits but are never shown. Coefficients: benchmarks/quality/first_stage.py, fitted on question-passage
-pairs that are no part of any evaluation.
+A logistic model of what every search type knows of a hit: the cosine between query and passage, and the share
+of the query's terms that the passage holds. Raw RRF sums say nothing about relevance, so they order the hits
+but are never shown. Coefficients: benchmarks/quality/first_stage.py, fitted on question-passage pairs that
+are no part of any evaluation.
 """
 
 from __future__ import annotations

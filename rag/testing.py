@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ class ScriptedGenerator:
     async def count_tokens(self, messages: Sequence[Message], params: Mapping[str, Any]) -> int:
         return sum(len(_WORD.findall(message.text)) + 3 for message in messages)
 
-    async def stream(self, request: GenerationRequest) -> AsyncIterator[Delta]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         self.requests.append(request)
         choices = int(request.params.get("n") or 1)
         try:
