@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +20,6 @@ def test_pooling_keeps_the_length_the_sum_and_the_order(scores: list[float]) -> 
     pooled = non_increasing(scores)
     assert len(pooled) == len(scores)
     assert abs(sum(pooled) - sum(scores)) < 1e-9
-    assert all(a >= b - 1e-12 for a, b in zip(pooled, pooled[1:], strict=False))
-    if all(a >= b for a, b in zip(scores, scores[1:], strict=False)):
+    assert all(a >= b - 1e-12 for a, b in pairwise(pooled))
+    if all(a >= b for a, b in pairwise(scores)):
         assert pooled == scores

@@ -1,0 +1,82 @@
+"""The servers that the end-to-end tests share: one start each per session."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.api import Api
+from tests.e2e.server import Server, clean_environment, free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "e2e" in item.path.parts:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the extractive model only."""
+    server = Server(tmp_path_factory.mktemp("server") / "data")
+    server.start().close()
+    yield server
+    assert server.stop() == 0, server.tail()
+
+
+@pytest.fixture(scope="session")
+def api(server: Server) -> Iterator[Api]:
+    api = Api(f"http://127.0.0.1:{server.port}", server.environment["TENSORAS_BOOTSTRAP_KEY"])
+    api.ready()
+    yield api
+    api.close()
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """A fresh clone with an empty home in which `make quickstart` has run once."""
+
+    folder: Path
+    environment: dict[str, str]
+    output: str
+    api: Api
+
+    def make(self, target: str, seconds: float) -> str:
+        return make(self.folder, self.environment, target, seconds)
+
+
+def make(folder: Path, environment: dict[str, str], target: str, seconds: float) -> str:
+    done = subprocess.run(
+        ["make", target],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, f"make {target} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quickstart]:
+    base = tmp_path_factory.mktemp("stranger")
+    folder, home = base / "clone", base / "home"
+    home.mkdir()
+    subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(ROOT), str(folder)], check=True)
+    port = free_port()
+    environment = {**clean_environment(home), "QUICKSTART_PORT": str(port)}
+    environment.pop("VIRTUAL_ENV", None)
+    output = make(folder, environment, "quickstart", 900)
+    key = (folder / ".tensoras" / "bootstrap.key").read_text().strip()
+    api = Api(f"http://127.0.0.1:{port}", key)
+    yield Quickstart(folder, environment, output, api)
+    api.close()
+    make(folder, environment, "stop", 60)
