@@ -173,7 +173,7 @@ class _Citing:
         return Delta(
             choice=delta.choice,
             finish_reason=delta.finish_reason,
-            citations=cite(self._sources, streams),
+            citations=cite(self.passages, streams),
             retrieval=replace(self.retrieval, timings_ms=timings, dropped_sentences=dropped),
         )
 

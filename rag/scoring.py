@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-INTERCEPT = -6.0
-COSINE = 8.0
-COVERAGE = 4.0
+INTERCEPT = -5.79
+COSINE = 3.49
+COVERAGE = 2.77
 
 
 def probability(cosine: float, coverage: float) -> float:
