@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 
 import httpx
-from qdrant_client import AsyncQdrantClient
 
 from rag.embedders import SentenceTransformerEmbedder
 from rag.errors import ConfigurationError
@@ -15,11 +14,10 @@ from rag.extractive import ExtractiveGenerator
 from rag.generators import OpenAIGenerator
 from rag.pipeline import ChatModel, ModelCard, Pipeline
 from rag.ports import Embedder, Reranker, VectorStore
-from rag.qdrant import QdrantStore
+from rag.qdrant import QdrantStore, connect
 from rag.rerankers import CrossEncoderReranker
 from rag.settings import EngineSettings, RagSettings
 
-_QDRANT_SECONDS = 60
 _EXTRACTIVE = ChatModel(
     ExtractiveGenerator(),
     ModelCard(
@@ -45,15 +43,10 @@ def build_store(settings: RagSettings, embedder: Embedder) -> QdrantStore:
     """A client of QDRANT_URL for vectors of this embedder; connects on first use."""
     if settings.qdrant_url is None:
         raise ConfigurationError(
-            "QDRANT_URL is not set: give the URL of a Qdrant server, or run `tensoras serve`, which starts one"
+            "QDRANT_URL is not set: give a Qdrant server's URL, or run `tensoras serve`, which starts one"
         )
     key = settings.qdrant_api_key
-    client = AsyncQdrantClient(
-        url=settings.qdrant_url,
-        api_key=key.get_secret_value() if key else None,
-        timeout=_QDRANT_SECONDS,
-        check_compatibility=False,
-    )
+    client = connect(settings.qdrant_url, key.get_secret_value() if key else None)
     return QdrantStore(client, model=embedder.model, dimension=embedder.dimension)
 
 

@@ -2,8 +2,8 @@
 
 Metadata fields are the users' own, so no index can be made per field. Each scalar becomes a `field=value`
 token in `meta_eq` (equality, $in, $ne) and, if it is a number or an ISO date, a pair in `meta_num` (ranges).
-Nested objects are addressed with dots; a list matches when one of its elements does. The raw object is kept under
-`meta`, where it can never shadow a system key.
+Nested objects are addressed with dots; a list matches when one of its elements does. The raw object is kept
+under `meta`, where it can never shadow a system key.
 """
 
 from __future__ import annotations

@@ -250,6 +250,6 @@ class OpenAIGenerator:
             return EngineUnavailable(f"the engine of {self.model!r} is not up yet; retry", retry_after=5.0)
         if status in (401, 403, 404):
             return EngineUnavailable(
-                f"the engine of {self.model!r} answered {status}: {message}; the operator must correct ENGINES"
+                f"the engine of {self.model!r} answered {status}: {message}; correct ENGINES"
             )
         return EngineError(f"the engine of {self.model!r} failed ({status}): {message}")

@@ -1,4 +1,7 @@
-"""The pipeline's search and reranker as LlamaIndex parts, for notebooks: pip install 'tensoras-server[llamaindex]'."""
+"""The pipeline's search and reranker as LlamaIndex parts, for notebooks.
+
+pip install 'tensoras-server[llamaindex]'
+"""
 
 from __future__ import annotations
 

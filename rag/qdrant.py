@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+import httpx
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient, models
@@ -53,6 +55,15 @@ async def _translated() -> AsyncIterator[None]:
         raise EngineError(f"the vector store refused a request ({error.status_code}): {detail}") from error
 
 
+def connect(url: str, api_key: str | None = None, *, timeout: int = 60) -> AsyncQdrantClient:
+    """A client of a Qdrant server; `timeout` in seconds bounds every call. Connects on first use."""
+    with warnings.catch_warnings():
+        if httpx.URL(url).host in ("127.0.0.1", "localhost", "::1"):
+            # A key over plain HTTP is worth a warning on a network, not on the loopback.
+            warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        return AsyncQdrantClient(url=url, api_key=api_key, timeout=timeout, check_compatibility=False)
+
+
 def _match(key: str, *values: str) -> models.FieldCondition:
     return models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
 
@@ -69,7 +80,7 @@ def _scoped(scope: Scope, document_id: str | None = None, *more: models.Conditio
 
 
 def point_id(document: DocumentRef, n: int) -> str:
-    name = f"{document.knowledge_base_id}/{document.document_id}/{document.version}/{n}"
+    name = f"{document.tenant_id}/{document.knowledge_base_id}/{document.document_id}/{document.version}/{n}"
     return str(uuid5(NAMESPACE_URL, name))
 
 

@@ -1,18 +1,19 @@
-"""Sentence boundaries as exact code-point spans, for every script, the same whether text comes whole or in pieces.
+"""Sentence boundaries as exact code-point spans, for every script, the same whether text comes whole or in
+pieces.
 
 A sentence ends
 - at a full stop, question or exclamation mark (with the closing quotes, brackets and `[n]` markers behind it)
-  that white space follows, unless the next letter is lower case or an abbreviation, an initial, an ordinal or a
-  list number stands before it;
+  that white space follows, unless the next letter is lower case or an abbreviation, an initial, an ordinal or
+  a list number stands before it;
 - at a terminator of scripts that write no spaces (。！？। and others), at once;
-- at a line end, unless the next line goes on in lower case or this one ends with a comma (a wrapped paragraph).
-  Headings, table rows, list items and lines of fenced code are sentences of their own, and scripts without
-  terminators (Thai) fall back to lines;
+- at a line end, unless the next line goes on in lower case or this one ends with a comma (a wrapped
+  paragraph). Headings, table rows, list items and lines of fenced code are sentences of their own, and
+  scripts without terminators (Thai) fall back to lines;
 - in text that starts as JSON, at every unescaped quotation mark;
 - at the last white space before `MAX_SENTENCE` code points, whatever the text is.
 
-Every decision looks a bounded way ahead. `Segmenter` waits until it has seen that far, so a stream is cut exactly
-as the whole text would be.
+Every decision looks a bounded way ahead. `Segmenter` waits until it has seen that far, so a stream is cut
+exactly as the whole text would be.
 """
 
 from __future__ import annotations
@@ -26,10 +27,18 @@ _LOOKAHEAD = 96
 # `[1]`, `[1, 2]`, `[1-3]`, `【1】`: at most ten numbers, so that a prefix of a marker is bounded too.
 MARKER_PATTERN = r"[\[【] ?\d{1,3}(?: ?[,;、，–-] ?\d{1,3}){0,9} ?[\]】]"
 
+
+def vocabulary(text: str) -> frozenset[str]:
+    """The words of `text` as a set."""
+    return frozenset(text.split())
+
+
 _SPACED_STOPS = ".!?…‥؟۔።፧։"
 _HARD_STOPS = "。！？｡．।॥។။"
 _STOPS = _SPACED_STOPS + _HARD_STOPS
 _CLOSERS = frozenset("\"'”’»›)]}）」』】》〉*_`")
+# These close in German and Danish; in scripts without spaces they open the next sentence.
+_LATIN_CLOSERS = _CLOSERS | frozenset("“‘«")
 _CANDIDATE = re.compile(f"[{re.escape(_STOPS)}\n]")
 _CANDIDATE_JSON = re.compile(f'[{re.escape(_STOPS)}\n"]|\\\\n')
 _LINE_END = re.compile("\n")
@@ -45,17 +54,35 @@ _BEFORE_STOP = re.compile(r"[^\W_][\w.]*\Z")
 _WORD_ROOM = 16
 
 # Never the end of a sentence, whatever follows.
-_ABBREVIATIONS = frozenset(
-    ["dr", "mr", "mrs", "ms", "prof", "st", "vs", "cf", "e.g", "i.e", "eg", "ie", "z.b", "d.h", "u.a", "u.u", "o.ä", "s.o", "s.u", "bzw", "ca", "nr", "fig", "figs", "abb", "vgl", "sog", "inkl", "evtl", "ggf", "zzgl", "bspw", "mio", "mrd", "str", "hr", "fr", "frl", "dipl", "ing", "geb", "gest", "approx", "dept", "est", "eq", "eqs", "sra", "sr", "srta", "dña", "ud", "uds", "p.ej", "ej", "núm", "vol", "vols", "pp", "ed", "eds", "rev", "gen", "col", "lt", "sgt", "capt", "cmdr", "gov", "sen", "rep", "hon", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "okt", "oct", "nov", "dez", "dec", "al", "bd", "kap", "tab", "ref", "refs", "sec", "mme", "mlle", "av", "bld", "blvd", "mt", "ft", "min", "max", "red", "hrsg", "tel"]
+_ABBREVIATIONS = vocabulary(
+    """
+    dr mr mrs ms prof st vs cf e.g i.e eg ie z.b d.h u.a u.u o.ä s.o s.u bzw ca nr fig figs abb vgl sog
+    inkl evtl ggf zzgl bspw mio mrd str hr fr frl dipl ing geb gest approx dept est eq eqs sra sr srta
+    dña ud uds p.ej ej núm vol vols pp ed eds rev gen col lt sgt capt cmdr gov sen rep hon jan feb mar
+    apr jun jul aug sep sept okt oct nov dez dec al bd kap tab ref refs sec mme mlle av bld blvd mt ft
+    min max red hrsg tel
+    """
 )
 # Only before a number: these are words too ("no", "art", "s").
-_NUMBER_ABBREVIATIONS = frozenset(["no", "nos", "n", "p", "s", "art", "ch", "cap", "pág", "págs", "fol", "ver", "v", "sect", "par", "abs", "zif", "ziff", "c"])
-_STARTERS = frozenset(
-    ["the", "it", "he", "she", "they", "this", "these", "those", "in", "on", "at", "a", "an", "we", "i", "you", "there", "that", "however", "its", "his", "her", "their", "but", "and", "if", "when", "der", "die", "das", "es", "er", "sie", "wir", "ich", "ein", "eine", "im", "am", "dies", "diese", "el", "la", "los", "las", "en", "un", "una", "le", "les", "il", "elle", "o", "os", "as"]
+_NUMBER_ABBREVIATIONS = vocabulary(
+    """
+    no nos n p s art ch cap pág págs fol ver v sect par abs zif ziff c
+    """
+)
+_STARTERS = vocabulary(
+    """
+    the it he she they this these those in on at a an we i you there that however its his her their but
+    and if when der die das es er sie wir ich ein eine im am dies diese el la los las en un una le les
+    il elle o os as
+    """
 )
 # What follows an ordinal number in languages that write it with a stop.
-_AFTER_ORDINAL = frozenset(
-    ["januar", "jänner", "februar", "märz", "april", "mai", "juni", "juli", "august", "september", "oktober", "november", "dezember", "jahrhundert", "jahrhunderts", "jh", "jahrtausend", "auflage", "klasse", "platz", "runde", "tag", "jahrestag", "etage", "stock", "obergeschoss", "marts", "maj", "oktober", "desember", "januari", "februari"]
+_AFTER_ORDINAL = vocabulary(
+    """
+    januar jänner februar märz april mai juni juli august september oktober november dezember
+    jahrhundert jahrhunderts jh jahrtausend auflage klasse platz runde tag jahrestag etage stock
+    obergeschoss marts maj oktober desember januari februari
+    """
 )
 
 
@@ -67,7 +94,8 @@ class _Cut(NamedTuple):
 
 
 class _View(NamedTuple):
-    """The part of the buffer one decision may see: from `start` to `stop`. `final`: nothing comes behind it."""
+    """The part of the buffer one decision may see: from `start` to `stop`. `final`: nothing comes behind
+    it."""
 
     text: str
     start: int
@@ -77,8 +105,8 @@ class _View(NamedTuple):
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """The sentences of `text`: (start, end) in code points, end exclusive, ordered, disjoint, without outer white
-    space. Every character that is not white space lies in exactly one of them."""
+    """The sentences of `text`: (start, end) in code points, end exclusive, ordered, disjoint, without outer
+    white space. Every character that is not white space lies in exactly one of them."""
     segmenter = Segmenter()
     return [*segmenter.feed(text), *segmenter.close()]
 
@@ -195,7 +223,7 @@ class Segmenter:
         return _at_stop(view, at, self._at_line_start)
 
 
-# decisions: each returns None when it must see more text ------------------------------------------------------
+# decisions: each returns None when it must see more text ------------------------------------------
 
 
 def _at_newline(view: _View, at: int) -> _Cut | None:
@@ -256,15 +284,13 @@ def _before_space(view: _View, at: int, run: str, end: int, line_start: bool) ->
         return _Cut(end=end)
     if follow >= view.stop:
         return _Cut(end=end) if view.final else None
-    if newlines:
-        structure = _starts_structure(view, follow)
-        if structure or structure is None:
-            return _Cut(end=end) if structure else None
-    if text[follow].islower():
-        return _Cut(resume=end)
-    if run != ".":
+    structure = newlines > 0 and _starts_structure(view, follow)
+    if structure is None:
+        return None
+    if structure or (run != "." and not text[follow].islower()):
         return _Cut(end=end)
-    if line_start and _LIST_NUMBER.fullmatch(text, view.start, at + 1):
+    is_number = line_start and _LIST_NUMBER.fullmatch(text, view.start, at + 1)
+    if text[follow].islower() or is_number:
         return _Cut(resume=end)
     return _after_word(view, at, end, follow)
 
@@ -319,7 +345,12 @@ def _looks_like_json(text: str, begin: int, final: bool) -> bool | None:
     return text[second : second + 1] in (('"', "}") if text[begin] == "{" else ('"', "{", "["))
 
 
-# small steps ----------------------------------------------------------------------------------------------------
+# small steps --------------------------------------------------------------------------------------
+
+
+def is_ordinal_noun(word: str) -> bool:
+    """Whether "3. `word`" is a date or an ordinal number rather than a list item."""
+    return word.casefold() in _AFTER_ORDINAL
 
 
 def _skip_space(text: str, at: int, stop: int | None = None) -> int:
@@ -328,7 +359,8 @@ def _skip_space(text: str, at: int, stop: int | None = None) -> int:
 
 
 def _skip_closers(view: _View, at: int) -> int:
-    while at < view.stop and view.text[at] in _CLOSERS and not (view.json and view.text[at] == '"'):
+    closers = _CLOSERS if view.text[at - 1] in _HARD_STOPS else _LATIN_CLOSERS
+    while at < view.stop and view.text[at] in closers and not (view.json and view.text[at] == '"'):
         at += 1
     return at
 

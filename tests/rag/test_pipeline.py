@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ async def test_the_last_delta_of_the_answer_holds_the_checked_citations() -> Non
 async def test_the_answer_is_the_joined_stream_however_it_was_cut(cuts: list[int], choices: int) -> None:
     said = "A cabin costs 41 euros a night [1]. Towels cost 7 euros. Bye [2]!"
     edges = [0, *sorted(min(cut, len(said)) for cut in cuts), len(said)]
-    pieces = [said[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [said[start:end] for start, end in pairwise(edges)]
     question = replace(ASK, params={"n": choices})
     whole = await (await pipeline(ScriptedGenerator([said]))).answer(question)
     cut = await (await pipeline(ScriptedGenerator(pieces))).answer(question)
