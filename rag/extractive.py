@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from rag.citations import CitationStream, Sources
@@ -273,16 +274,13 @@ def _quotable(sources: Sources, n: int) -> list[_Sentence]:
     rows: list[_Sentence] = []
     header: frozenset[str] = frozenset()
     previous: frozenset[str] = frozenset()
-    for start, end in page.sentences:
-        start, text = _bare(page.text, start, end, len(sources))
+    for begin, end in page.sentences:
+        start, text = _bare(page.text, begin, end, len(sources))
         found = frozenset(terms(text))
-        if text.startswith("|"):
-            header = header or found
-        else:
-            header = frozenset()
+        header = (header or found) if text.startswith("|") else frozenset()
         if _is_heading(text, titles):
             headings = headings | found
-        elif found and not find_markers(text, len(sources)):
+        elif found and not any(marker.numbers for marker in find_markers(text, len(sources))):
             rows.append(_Sentence(n, start, text, found, frozenset(headings | header | previous)))
         previous = found
     return rows
@@ -313,7 +311,7 @@ def _has_number(text: str) -> bool:
 def _join(chosen: list[_Sentence], sources: Sources) -> str:
     """The sentences with their markers: on one line where that reads and still cuts as it should."""
     parts = [chosen[0].answer()]
-    for left, right in zip(chosen, chosen[1:], strict=False):
+    for left, right in pairwise(chosen):
         running = left.text.endswith(_ENDED) and "|" not in left.text[:1] + right.text[:1]
         parts.append((" " if running else "\n") + right.answer())
     answer = "".join(parts)
