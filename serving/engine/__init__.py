@@ -1,0 +1,1 @@
+"""The embedded chat engine: a vLLM child on CPU with the small model that a package ships."""
