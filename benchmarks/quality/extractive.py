@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rag.extractive import compose
 from rag.types import Passage
@@ -70,7 +71,7 @@ def _passage(name: str, text: str) -> Passage:
     return Passage(name, name, "kb_benchmark", name, text, 0, len(text))
 
 
-def _rows(path: Path) -> Iterator[dict[str, object]]:
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8").splitlines():
         yield json.loads(line)
 
