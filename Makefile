@@ -23,7 +23,7 @@ install-test:
 	@PYTHON=$(PYTHON) scripts/install.sh test,examples,llamaindex
 
 engine:  ## the chat engine's own environment and model
-	@PYTHON=$(PYTHON) scripts/install_engine.sh
+	@$(PYTHON) scripts/install_engine.py
 
 debian:
 	@scripts/install_debian.sh

@@ -19,7 +19,6 @@ from openai import OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from quickstart_server import (
     DATA,
-    POLL_SECONDS,
     QuickstartError,
     Server,
     log_file,
@@ -33,10 +32,11 @@ Citations = list[dict[str, Any]]
 EXTRACTIVE = "extractive"
 SMALL_MODEL = "smollm2-135m-instruct"
 ENGINE_SECONDS = 300.0
+ENGINE_POLL_SECONDS = 2.0
 
 QUESTIONS = (
     (EXTRACTIVE, "By when must I claim an expense in Ledgerline?"),
-    (SMALL_MODEL, "How many days of annual leave do full-time staff have?"),
+    (SMALL_MODEL, "Which VHF channel is the working channel between the vessels and the Duty Desk?"),
     (EXTRACTIVE, "How long before departure must dangerous goods be declared?"),
 )
 
@@ -148,7 +148,7 @@ def wait_for_engine(client: OpenAI, model: str, console: Console) -> None:
                         f"read the logs beside {log_file(DATA)}."
                     ) from error
                 line.update(f"Waiting for the engine of {model}: {reason(error)}")
-                time.sleep(POLL_SECONDS)
+                time.sleep(ENGINE_POLL_SECONDS)
             else:
                 return
 

@@ -69,9 +69,7 @@ def upload(client: OpenAI, paths: Sequence[Path], console: Console) -> dict[str,
 def send(client: OpenAI, paths: Sequence[Path], console: Console) -> dict[str, str]:
     purpose = cast(Any, "knowledge_base")  # our own, beside the ones that OpenAI's types know
     with bar(console, "Uploading") as progress:
-        return {
-            path.name: client.files.create(file=path, purpose=purpose).id for path in progress.track(paths)
-        }
+        return {path.name: client.files.create(file=path, purpose=purpose).id for path in progress.track(paths)}
 
 
 # knowledge base --------------------------------------------------------------------------------------
@@ -113,9 +111,7 @@ def follow(client: OpenAI, kb: str, job_id: str, console: Console) -> None:
     end = time.monotonic() + INGEST_SECONDS
     with bar(console, "Reading documents") as progress:
         task = progress.add_task("", total=None)
-        while not advance(
-            progress, task, job := get(client, f"/knowledge-bases/{kb}/ingestion-jobs/{job_id}")
-        ):
+        while not advance(progress, task, job := get(client, f"/knowledge-bases/{kb}/ingestion-jobs/{job_id}")):
             if time.monotonic() > end:
                 raise QuickstartError(
                     f"The documents were not read within {INGEST_SECONDS:.0f} s (job {job_id}): run "

@@ -153,9 +153,7 @@ def command() -> list[str]:
     beside = Path(sys.executable).parent / "tensoras"
     found = str(beside) if beside.exists() else shutil.which("tensoras")
     if found is None:
-        raise QuickstartError(
-            "The command `tensoras` is not installed: run `make quickstart`, or `pip install .`"
-        )
+        raise QuickstartError("The command `tensoras` is not installed: run `make quickstart`, or `pip install .`")
     return [found]
 
 
@@ -210,9 +208,7 @@ def wait_until_ready(server: Server, console: Console) -> None:
             check_alive(server, read_state(server.data))
             text = "; ".join(f"{name}: {why}" for name, why in missing.items())
             if time.monotonic() > end:
-                raise QuickstartError(
-                    f"Not ready after {READY_SECONDS:.0f} s ({text}): read {log_file(server.data)}."
-                )
+                raise QuickstartError(f"Not ready after {READY_SECONDS:.0f} s ({text}): read {log_file(server.data)}.")
             line.update(f"Waiting for {text}")
             if not console.is_terminal and text != told:
                 console.print(f"Waiting for {text}", markup=False, soft_wrap=True)

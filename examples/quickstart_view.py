@@ -17,7 +17,7 @@ _STYLES = {"exact": "green", "normalized": "green", "unverified": "yellow"}
 _MEANINGS = {
     "exact": "word for word in the document",
     "normalized": "in the document, but for case and spacing",
-    "unverified": "not found in the document",
+    "unverified": "the nearest words, not proof of the sentence",
 }
 
 
@@ -43,9 +43,7 @@ def show_citations(console: Console, citations: Sequence[Json]) -> None:
     console.print("\n")
     used = [citation for citation in citations if citation["cited"]]
     if not used:
-        console.print(
-            f"No passage supports this answer ({len(citations)} were given to the model).", style="yellow"
-        )
+        console.print(f"No passage supports this answer ({len(citations)} were given to the model).", style="yellow")
     for citation in used:
         console.print(source_line(citation))
         for span in citation["spans"]:
@@ -54,9 +52,7 @@ def show_citations(console: Console, citations: Sequence[Json]) -> None:
 
 def source_line(citation: Json) -> Text:
     """The number of the source, its name and the pages that were quoted, where it has pages."""
-    pages = {span["page"] for span in citation["spans"]} | (
-        {citation["page"]} if not citation["spans"] else set()
-    )
+    pages = {span["page"] for span in citation["spans"]} | ({citation["page"]} if not citation["spans"] else set())
     known = sorted(page for page in pages if page)
     place = f", page {' and '.join(map(str, known))}" if known else ""
     return Text.assemble((f"[{citation['index']}]", "bold cyan"), f" {printable(citation['source'])}{place}")

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
+from ingestion.chunk import chunk
+from ingestion.parse.elements import ParsedDocument
 from ingestion.records import JSON, ChunkingStrategy, ChunkingType, DocumentStatus, JobStatus, Upload
 from rag.errors import InvalidRequest
 
@@ -100,7 +102,10 @@ def chunking(wanted: ChunkingStrategy | None, max_tokens: int) -> ChunkingStrate
         size = min(default.chunk_size, max_tokens)
         return replace(default, chunk_size=size, chunk_overlap=min(default.chunk_overlap, size // 4))
     one_of(wanted.type, "chunking_strategy.type", get_args(ChunkingType))
+    if wanted.type == "hierarchical" and wanted.parent_chunk_size is None:
+        wanted = replace(wanted, parent_chunk_size=max(2048, wanted.chunk_size))
     _check_sizes(wanted, max_tokens)
+    chunk(ParsedDocument("", ()), wanted, lambda _: ())  # refuses a strategy that does not exist yet
     return wanted
 
 
@@ -112,9 +117,7 @@ def _check_sizes(wanted: ChunkingStrategy, max_tokens: int) -> None:
             f"must be between 1 and {max_tokens}, which is what the embedding model reads (in its tokens)",
         )
     if not 0 <= overlap < size:
-        raise _wrong(
-            "chunking_strategy.chunk_overlap", f"must be at least 0 and less than chunk_size ({size})"
-        )
+        raise _wrong("chunking_strategy.chunk_overlap", f"must be at least 0 and less than chunk_size ({size})")
     if parent is not None and wanted.type != "hierarchical":
         raise _wrong("chunking_strategy.parent_chunk_size", "goes with the type 'hierarchical' only")
     if parent is not None and not size <= parent <= 32_768:

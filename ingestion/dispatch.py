@@ -80,17 +80,9 @@ def _installed(module: str) -> bool:
 def _folder_broker(url: str) -> tuple[str, dict[str, Any]]:
     folder = Path(unquote(url.removeprefix("filesystem://")))
     if not folder.parts:
-        raise ConfigurationError(
-            "BROKER_URL filesystem:// names no folder; write filesystem:///path/to/folder"
-        )
-    for name in ("queue", "control"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    options = {
-        "data_folder_in": str(folder / "queue"),
-        "data_folder_out": str(folder / "queue"),
-        "control_folder": str(folder / "control"),
-        "polling_interval": 0.1,
-    }
+        raise ConfigurationError("BROKER_URL filesystem:// names no folder; write filesystem:///path/to/folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {"data_folder_in": str(folder), "data_folder_out": str(folder), "polling_interval": 0.1}
     TRANSPORT_ALIASES["tensoras-folder"] = "ingestion.folder_broker:Transport"
     return "tensoras-folder://folder", options
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Channel(filesystem.Channel):  # type: ignore[misc]
-    """One folder `queue` of messages, named by time; one folder `control` of bindings."""
+    """One folder of messages, named by time and queue."""
 
     def _folder(self) -> Path:
         return Path(self.data_folder_in)
@@ -32,13 +32,13 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
         _appear(self._folder() / name, dumps(payload))
 
     def _messages(self, queue: str) -> list[Path]:
-        suffix = f".{queue}.msg"
         try:
             names = sorted(path.name for path in self._folder().iterdir())
+        except FileNotFoundError:  # deleted while we run; the next message makes it again
+            return []
         except OSError as error:
             raise ChannelError(f"cannot read the folder of the broker: {error}") from error
-        wanted = (name for name in names if not name.startswith(".") and name.partition(".")[2] == suffix[1:])
-        return [self._folder() / name for name in wanted]
+        return [self._folder() / name for name in names if name.partition(".")[2] == f"{queue}.msg"]
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
         for path in self._messages(queue):
@@ -53,24 +53,14 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
     def _size(self, queue: str) -> int:
         return len(self._messages(queue))
 
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str | None]:
+        return [routing_key or default]
+
     def get_table(self, exchange: str) -> list[Any]:
-        file = self._exchange_file(exchange)
-        try:
-            return [filesystem.exchange_queue_t(*row) for row in loads(file.read_text())]
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError, TypeError) as error:
-            raise ChannelError(f"cannot read {file}; delete it and start again") from error
+        return []
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
-        row = filesystem.exchange_queue_t(routing_key or "", pattern or "", queue or "")
-        file = self._exchange_file(exchange)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with (file.parent / ".lock").open("w") as guard:
-            filesystem.lock(guard, filesystem.LOCK_EX)
-            rows = self.get_table(exchange)
-            if row not in rows:
-                _appear(file, dumps([row, *rows]))
+        """Nothing to remember: every message goes to the queue that its routing key names."""
 
     def _delete(self, queue: str, *_: Any, **__: Any) -> None:
         self._purge(queue)
@@ -83,13 +73,14 @@ class Transport(filesystem.Transport):  # type: ignore[misc]
 def _appear(path: Path, text: str) -> None:
     hidden = path.with_name(f".{uuid4().hex}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         hidden.write_text(text)
         hidden.replace(path)
     except OSError as error:
         raise ChannelError(f"cannot write into the folder of the broker: {error}") from error
 
 
-def _take(path: Path) -> Any:
+def _take(path: Path) -> dict[str, Any] | None:
     """The message, None when another reader was faster or when it cannot be read. Deleting decides who
     has it."""
     try:
@@ -98,7 +89,10 @@ def _take(path: Path) -> Any:
     except FileNotFoundError:
         return None
     try:
-        return loads(text.decode())
+        payload = loads(text.decode())
     except ValueError:
-        log.warning("a message could not be read and was dropped; its job is dispatched again")
-        return None
+        payload = None
+    if isinstance(payload, dict) and {"body", "headers", "properties"} <= payload.keys():
+        return payload
+    log.warning("a message could not be read and was dropped; its job is dispatched again")
+    return None

@@ -72,9 +72,7 @@ class Intake:
                 raise
             await self.dispatch(job)
             return source, job
-        raise Conflict(
-            "the same documents are being changed by others; try again", code="knowledge_base_busy"
-        )
+        raise Conflict("the same documents are being changed by others; try again", code="knowledge_base_busy")
 
     async def repeat(self, tenant: str, kb_id: str, source_id: str) -> Job:
         """A job over the documents of a source whose items cannot change: failed ones are tried again."""
@@ -211,9 +209,7 @@ def _upload_of(row: RowMapping) -> Upload:
     )
 
 
-async def _still_fits(
-    connection: AsyncConnection, submission: Submission, placements: Sequence[Placement]
-) -> None:
+async def _still_fits(connection: AsyncConnection, submission: Submission, placements: Sequence[Placement]) -> None:
     """Between plan and commit the bytes were copied. Raises _Outdated when others were faster."""
     equal, named = await _known(connection, submission)
     fresh = {p.document_id for p in placements if p.kind == "new"}

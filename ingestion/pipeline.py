@@ -251,9 +251,7 @@ class Pipeline:
             change = partial(ledger.fail, claimed=claim, problem=problem)
         await uninterrupted(self._record(claim, change))
 
-    async def _record(
-        self, claim: Claim, change: Callable[[AsyncConnection], Coroutine[Any, Any, None]]
-    ) -> None:
+    async def _record(self, claim: Claim, change: Callable[[AsyncConnection], Coroutine[Any, Any, None]]) -> None:
         """Writes an ending down, patiently: a database that is away for a moment must not cost an attempt.
         After the length of a lease it is left to the sweeper."""
         give_up = time.monotonic() + self._policy.lease_seconds

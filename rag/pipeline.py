@@ -135,6 +135,7 @@ class _Citing:
     question: Question
     _sources: Sources = field(init=False)
     _streams: dict[int, CitationStream] = field(default_factory=dict)
+    _finished: set[int] = field(default_factory=set)
     _started: float = field(default_factory=time.perf_counter)
     _first: float | None = None
 
@@ -142,6 +143,9 @@ class _Citing:
         self._sources = Sources(self.passages)
 
     def follow(self, delta: Delta) -> Iterator[Delta]:
+        if not self._streams:
+            # With the engine's first word, not before: until then a failure is an error and not a broken stream.
+            yield Delta(choice=delta.choice, citations=cite(self.passages, ()))
         if delta.usage is not None:
             yield delta
             return
@@ -161,6 +165,16 @@ class _Citing:
         return self._streams[choice]
 
     def _finish(self, delta: Delta) -> Delta:
+        self._finished.add(delta.choice)
+        ended = Delta(choice=delta.choice, finish_reason=delta.finish_reason)
+        if len(self._finished) < int(self.question.params.get("n") or 1):
+            return ended
+        return replace(ended, citations=cite(self.passages, self._ordered()), retrieval=self._report())
+
+    def _ordered(self) -> list[CitationStream]:
+        return [self._streams[choice] for choice in sorted(self._streams)]
+
+    def _report(self) -> Retrieval:
         now = time.perf_counter()
         first = self._first or now
         timings = {
@@ -168,14 +182,8 @@ class _Citing:
             "first_token": round((first - self._started) * 1000, 3),
             "generate": round((now - self._started) * 1000, 3),
         }
-        streams = list(self._streams.values())
-        dropped = tuple(sentence for stream in streams for sentence in stream.dropped)
-        return Delta(
-            choice=delta.choice,
-            finish_reason=delta.finish_reason,
-            citations=cite(self.passages, streams),
-            retrieval=replace(self.retrieval, timings_ms=timings, dropped_sentences=dropped),
-        )
+        dropped = tuple(sentence for stream in self._ordered() for sentence in stream.dropped)
+        return replace(self.retrieval, timings_ms=timings, dropped_sentences=dropped)
 
 
 def _written(delta: Delta, pieces: Iterable[Piece]) -> Iterator[Delta]:

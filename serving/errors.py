@@ -73,9 +73,7 @@ class Failure:
         return {"error": error}
 
     def response(self) -> Response:
-        return Response(
-            orjson.dumps(self.body), self.status, headers=self.headers, media_type="application/json"
-        )
+        return Response(orjson.dumps(self.body), self.status, headers=self.headers, media_type="application/json")
 
 
 # Most specific first: an exception is answered by the first class that it is an instance of.
@@ -160,9 +158,7 @@ def _bad_request(message: str, code: str, param: str | None) -> Failure:
 
 def _bad_body(error: Mapping[str, Any]) -> Failure:
     if error["type"] == "missing":
-        return _bad_request(
-            "The request has no body; send a JSON object.", "missing_required_parameter", None
-        )
+        return _bad_request("The request has no body; send a JSON object.", "missing_required_parameter", None)
     message = "The body must be a JSON object, sent with the header Content-Type: application/json."
     return _bad_request(message, "invalid_value", None)
 

@@ -48,10 +48,8 @@ async def health() -> Health:
 async def ready(request: Request, response: Response) -> Readiness:
     """Whether requests can be served; names what is missing."""
     provider: Provider = request.app.state.provider
-    if not provider.started:
-        found = report({"services": provider.phase})
-    else:
-        found = report(await check(provider.services))
+    states = await check(provider.services) if provider.started else {"services": provider.phase}
+    found = report(states)
     if found.status != "ready":
         response.status_code = 503
         response.headers["Retry-After"] = "2"
@@ -62,9 +60,7 @@ def report(states: Mapping[str, str]) -> Readiness:
     checks = {name: state for name, state in states.items() if not name.startswith(MODEL)}
     models = {name.removeprefix(MODEL): s for name, s in states.items() if name.startswith(MODEL)}
     missing = [name for name, state in checks.items() if state != OK]
-    return Readiness(
-        status="not_ready" if missing else "ready", missing=missing, checks=checks, models=models
-    )
+    return Readiness(status="not_ready" if missing else "ready", missing=missing, checks=checks, models=models)
 
 
 async def check(services: Services) -> dict[str, str]:

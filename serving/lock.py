@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from rag.errors import ConfigurationError
 
 NAME = "server.lock"
+TRIES = 5
+PAUSE = 0.05
 
 _held: set[int] = set()
 
@@ -71,9 +74,19 @@ def _open(folder: Path) -> int:
         ) from error
 
 
+def _flock(descriptor: int) -> None:
+    """Tries for a moment: who only looks whether a server runs holds a shared lock for that long."""
+    for _ in range(TRIES - 1):
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(PAUSE)
+    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _take(descriptor: int, folder: Path) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(descriptor)
     except BlockingIOError:
         owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
         raise ConfigurationError(

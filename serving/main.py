@@ -160,9 +160,7 @@ def _engines(text: str) -> object:
 def bound(host: str, port: int) -> Iterator[socket.socket]:
     """A listening socket, so that the first request may come before the server is ready to read it."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except PermissionError:
         raise ConfigurationError(f"port {port} needs privileges; choose a --port above 1023") from None
@@ -220,9 +218,7 @@ class Run:
         self._configuration = configuration
         self._listener = listener
         self._assemble = assemble
-        self._supervisor = Supervisor(
-            [part.child for part in parts], run_dir=configuration.serving.data_dir / "run"
-        )
+        self._supervisor = Supervisor([part.child for part in parts], run_dir=configuration.serving.data_dir / "run")
         self._stopping = asyncio.Event()
         self._drained = asyncio.Event()
         self._loading = False
@@ -233,7 +229,8 @@ class Run:
         with self._signals():
             serving = asyncio.create_task(http.serve(sockets=[self._listener]), name="http")
             tell(f"tensoras serves on {base_url(self._listener)}")
-            await self._supervisor.start()
+            # The engine computes for half a minute: first the models that /ready waits for.
+            await self._supervisor.start(later=("engine",))
             building = asyncio.create_task(self._build(door), name="build")
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
             await asyncio.wait({serving, building, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -260,6 +257,7 @@ class Run:
         async with self._assemble(self._configuration, report) as services:
             self._loading = False
             provider.set(services)
+            self._supervisor.start_later()
             log.info("the server is ready")
             await self._drained.wait()
             provider.unset("the server is stopping")

@@ -134,9 +134,7 @@ class Form:
         else:
             self._value += data[start:end]
             if len(self._value) > _MAX_FIELD:
-                raise InvalidRequest(
-                    f"The field {self._field!r} is longer than {_MAX_FIELD} bytes.", param=self._field
-                )
+                raise InvalidRequest(f"The field {self._field!r} is longer than {_MAX_FIELD} bytes.", param=self._field)
 
     def _on_part_end(self) -> None:
         if self._in_file:

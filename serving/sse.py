@@ -105,9 +105,7 @@ class EventStream(Response):
     async def _send_all(self, told: AsyncGenerator[bytes, None], send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async for chunk in told:
-            await _within(
-                STALL_SECONDS, send({"type": "http.response.body", "body": chunk, "more_body": True})
-            )
+            await _within(STALL_SECONDS, send({"type": "http.response.body", "body": chunk, "more_body": True}))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -123,14 +123,24 @@ class Supervisor:
         self._trimmer: asyncio.Task[None] | None = None
 
     # control -------------------------------------------------------------------------------------
-    async def start(self) -> None:
-        """Removes what a dead server left behind, then starts every child. Returns at once: see `wait_up`."""
+    async def start(self, *, later: Collection[str] = ()) -> None:
+        """Removes what a dead server left behind, then starts every child but those of `later`, which
+        `start_later` starts. Returns without waiting for them: see `wait_up`."""
         left = await asyncio.to_thread(processes.load, self._records)
         await processes.sweep(left)
         self._save()
-        for name, child in self._children.items():
-            self._tasks[name] = asyncio.create_task(self._keep(child), name=f"keep {name}")
+        self._start(name for name in self._children if name not in later)
         self._trimmer = asyncio.create_task(self._trim(), name="trim logs")
+
+    def start_later(self) -> None:
+        """Starts what `start` left out; nothing after `stop`."""
+        self._start(name for name in self._children if name not in self._tasks)
+
+    def _start(self, names: Iterable[str]) -> None:
+        for name in list(names):
+            if not self._stop[name].is_set():
+                keeping = self._keep(self._children[name])
+                self._tasks[name] = asyncio.create_task(keeping, name=f"keep {name}")
 
     async def stop(self) -> None:
         """Ends every child, wave by wave; safe to call twice, and before `start`."""
@@ -187,9 +197,7 @@ class Supervisor:
             # A little chance, so that several children do not start in step after a common fault.
             status.retry_in = pause * random.uniform(0.9, 1.1)  # noqa: S311
             facts = {"child": child.name, "exit_code": status.last_exit, "retry_in": status.retry_in}
-            log.warning(
-                "child %s ended (%s); restart %d", child.name, status.reason(), status.restarts, extra=facts
-            )
+            log.warning("child %s ended (%s); restart %d", child.name, status.reason(), status.restarts, extra=facts)
             await self._change(status, "backing_off")
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(stop.wait(), status.retry_in)

@@ -25,7 +25,7 @@ from rag.errors import DocumentError
 
 PHRASE_FLOOR = 0.97
 PAGE_FLOOR = 0.97
-ORDER = "pdf docx pptx xlsx html md csv txt json xml eml".split()
+ORDER = ["pdf", "docx", "pptx", "xlsx", "html", "md", "csv", "txt", "json", "xml", "eml"]
 REFUSALS = {
     "pw": {"needs_password"},
     "ocr": {"needs_ocr"},

@@ -23,9 +23,7 @@ CORPORA = ("xquad_en", "xquad_de", "xquad_es", "xquad_zh")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpora", type=Path, default=Path("../shared/corpora/retrieval"))
     parser.add_argument("--limit", type=int, default=400, help="questions per corpus")
     parser.add_argument("--misses", type=int, default=0, help="print so many wrong answers")

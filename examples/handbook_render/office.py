@@ -141,9 +141,7 @@ def _lines(block: Block) -> tuple[str, ...]:
 
 def _add_table_to_slide(page: Any, block: Table) -> None:
     rows = (block.header, *block.rows)
-    shape = page.shapes.add_table(
-        len(rows), len(block.header), Inches(0.6), Inches(1.8), Inches(8.8), Inches(3)
-    )
+    shape = page.shapes.add_table(len(rows), len(block.header), Inches(0.6), Inches(1.8), Inches(8.8), Inches(3))
     for y, row in enumerate(rows):
         for x, text in enumerate(row):
             shape.table.cell(y, x).text = text

@@ -40,8 +40,7 @@ MAINTENANCE_PLAN = Document(
                 "Lock the starter and hang tag 8 on the panel.",
                 "Drain 148 litres into the waste tank and write down the level.",
                 "Change the filter, tighten it to 28 newton metres and fill up.",
-                "Take a sample, label it with the running hours and send it to the laboratory in Port "
-                "Averil.",
+                "Take a sample, label it with the running hours and send it to the laboratory in Port Averil.",
             ),
             numbered=True,
         ),
@@ -187,9 +186,7 @@ DUTY_DESK_NOTES = Document(
             "The spare key of the fuel berth is in the safe, drawer 5. It is given only to Søren Bäckström, "
             "Zoë Nuñez or the engineer on call, against signature."
         ),
-        Text(
-            "The tape of the radio is kept for 62 days. The police ask for it in writing, with a file number."
-        ),
+        Text("The tape of the radio is kept for 62 days. The police ask for it in writing, with a file number."),
     ),
 )
 

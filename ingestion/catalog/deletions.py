@@ -19,9 +19,7 @@ from ingestion.catalog.tables import chunks, data_sources, documents, items, job
 
 
 # marking -----------------------------------------------------------------------------------------
-async def mark_document(
-    connection: AsyncConnection, tenant: str, kb_id: str, document_id: str, at: float
-) -> None:
+async def mark_document(connection: AsyncConnection, tenant: str, kb_id: str, document_id: str, at: float) -> None:
     """Raises NotFound. Marking twice is allowed: a deletion that was cut off is taken up again."""
     await _take_turn(connection, tenant, kb_id)
     await _mark(connection, documents, _owned(documents, tenant, kb_id, document_id), "document", at)
@@ -29,9 +27,7 @@ async def mark_document(
     await _no_aftercare(connection, tenant, items.c.document_id == document_id)
 
 
-async def mark_source(
-    connection: AsyncConnection, tenant: str, kb_id: str, source_id: str, at: float
-) -> list[str]:
+async def mark_source(connection: AsyncConnection, tenant: str, kb_id: str, source_id: str, at: float) -> list[str]:
     """Marks the source and its documents, whose ids it returns. A document that another source of the
     knowledge base has brought too (same bytes) goes over to that source and stays."""
     await _take_turn(connection, tenant, kb_id)
@@ -71,12 +67,8 @@ def _of_source(source_id: str) -> ColumnElement[bool]:
     return items.c.job_id.in_(select(jobs.c.id).where(jobs.c.data_source_id == source_id))
 
 
-async def _mark(
-    connection: AsyncConnection, table: Table, owned: ColumnElement[bool], what: str, at: float
-) -> None:
-    marked = await connection.execute(
-        update(table).where(owned).values(deleting_since=at).returning(table.c.id)
-    )
+async def _mark(connection: AsyncConnection, table: Table, owned: ColumnElement[bool], what: str, at: float) -> None:
+    marked = await connection.execute(update(table).where(owned).values(deleting_since=at).returning(table.c.id))
     if marked.one_or_none() is None:
         raise not_found(what, "given in the path")
 
@@ -115,9 +107,7 @@ async def _end_work(connection: AsyncConnection, tenant: str, condition: ColumnE
 
 async def _no_aftercare(connection: AsyncConnection, tenant: str, condition: ColumnElement[bool]) -> None:
     """Nothing below a mark is mended any more: it all goes."""
-    await connection.execute(
-        update(items).where(items.c.tenant_id == tenant, condition).values(aftercare=None)
-    )
+    await connection.execute(update(items).where(items.c.tenant_id == tenant, condition).values(aftercare=None))
 
 
 # dropping ----------------------------------------------------------------------------------------
@@ -157,9 +147,7 @@ async def drop_document(connection: AsyncConnection, tenant: str, kb_id: str, do
 async def drop_source(connection: AsyncConnection, tenant: str, kb_id: str, source_id: str) -> None:
     """Removes the marked source with its jobs. Its documents have been dropped before."""
     await connection.execute(delete(items).where(items.c.tenant_id == tenant, _of_source(source_id)))
-    await connection.execute(
-        delete(jobs).where(jobs.c.tenant_id == tenant, jobs.c.data_source_id == source_id)
-    )
+    await connection.execute(delete(jobs).where(jobs.c.tenant_id == tenant, jobs.c.data_source_id == source_id))
     await connection.execute(delete(data_sources).where(_owned(data_sources, tenant, kb_id, source_id)))
 
 

@@ -15,9 +15,7 @@ _t = documents.c
 
 
 def _query(tenant: str, kb_id: str) -> Select[tuple[object, ...]]:
-    return select(documents).where(
-        _t.tenant_id == tenant, _t.knowledge_base_id == kb_id, _t.deleting_since.is_(None)
-    )
+    return select(documents).where(_t.tenant_id == tenant, _t.knowledge_base_id == kb_id, _t.deleting_since.is_(None))
 
 
 def record(row: RowMapping) -> Document:
@@ -68,14 +66,10 @@ async def find(
     return await listing(connection, query, _t.id, "doc", page, record)
 
 
-async def set_metadata(
-    connection: AsyncConnection, tenant: str, kb_id: str, document_id: str, metadata: JSON
-) -> None:
+async def set_metadata(connection: AsyncConnection, tenant: str, kb_id: str, document_id: str, metadata: JSON) -> None:
     await get(connection, tenant, kb_id, document_id)
     owned = (_t.id == document_id, _t.tenant_id == tenant)
-    await connection.execute(
-        update(documents).where(*owned).values(metadata=dict(metadata), updated_at=now())
-    )
+    await connection.execute(update(documents).where(*owned).values(metadata=dict(metadata), updated_at=now()))
 
 
 async def of_source(connection: AsyncConnection, tenant: str, kb_id: str, source_id: str) -> list[RowMapping]:

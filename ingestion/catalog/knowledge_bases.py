@@ -67,9 +67,7 @@ async def create(connection: AsyncConnection, tenant: str, values: JSON) -> str:
     kb_id, at = new_id("kb"), now()
     row = {**values, "chunking": asdict(values["chunking"])}
     await connection.execute(
-        insert(knowledge_bases).values(
-            id=kb_id, tenant_id=tenant, defaults={}, created_at=at, updated_at=at, **row
-        )
+        insert(knowledge_bases).values(id=kb_id, tenant_id=tenant, defaults={}, created_at=at, updated_at=at, **row)
     )
     return kb_id
 

@@ -286,9 +286,7 @@ async def _reconcile(connection: AsyncConnection, claimed: Claim, version: int, 
 
 async def unchanged(connection: AsyncConnection, claimed: Claim) -> None:
     """The document has these bytes already."""
-    await _change(
-        connection, claimed, status="unchanged", chunks_planned=0, lease_owner=None, lease_until=None
-    )
+    await _change(connection, claimed, status="unchanged", chunks_planned=0, lease_owner=None, lease_until=None)
     await settle_job(connection, claimed.tenant, claimed.job_id)
 
 
@@ -350,9 +348,7 @@ def failure(problem: Problem) -> dict[str, Any]:
     }
 
 
-async def fail_document(
-    connection: AsyncConnection, document_id: str, version: int, problem: Problem
-) -> None:
+async def fail_document(connection: AsyncConnection, document_id: str, version: int, problem: Problem) -> None:
     status = case((documents.c.version == 0, "failed"), else_=documents.c.status)
     failed = update(documents).where(documents.c.id == document_id)
     await connection.execute(
@@ -371,9 +367,7 @@ async def postpone(connection: AsyncConnection, claimed: Claim, *, not_before: f
 async def restored(connection: AsyncConnection, claimed: Claim, points: int) -> None:
     """The version that the catalog names is whole in the vector store again."""
     await _reconcile(connection, claimed, claimed.current_version, points)
-    await connection.execute(
-        update(documents).where(documents.c.id == claimed.document_id).values(chunk_count=points)
-    )
+    await connection.execute(update(documents).where(documents.c.id == claimed.document_id).values(chunk_count=points))
 
 
 async def cared_for(connection: AsyncConnection, claimed: Claim) -> None:

@@ -29,9 +29,7 @@ def not_found(what: str, identifier: str) -> NotFound:
 
 
 def being_deleted(what: str, identifier: str) -> Conflict:
-    return Conflict(
-        f"the {what} {identifier} is being deleted; nothing can be added to it", code="knowledge_base_busy"
-    )
+    return Conflict(f"the {what} {identifier} is being deleted; nothing can be added to it", code="knowledge_base_busy")
 
 
 def problem(row: RowMapping) -> Problem | None:

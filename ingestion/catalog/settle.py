@@ -36,18 +36,12 @@ async def settle_job(connection: AsyncConnection, tenant: str, job_id: str) -> N
     """
     owned = and_(jobs.c.id == job_id, jobs.c.tenant_id == tenant)
     await connection.execute(select(jobs.c.id).where(owned).with_for_update())
-    query = (
-        select(items.c.status, func.count().label("n"))
-        .where(items.c.job_id == job_id)
-        .group_by(items.c.status)
-    )
+    query = select(items.c.status, func.count().label("n")).where(items.c.job_id == job_id).group_by(items.c.status)
     counts = {row.status: row.n for row in await connection.execute(query)}
     if any(counts.get(status) for status in OPEN):
         return
     values = await _ending(connection, job_id, counts)
-    await connection.execute(
-        update(jobs).where(owned, jobs.c.status.in_(OPEN)).values(**values, completed_at=now())
-    )
+    await connection.execute(update(jobs).where(owned, jobs.c.status.in_(OPEN)).values(**values, completed_at=now()))
 
 
 async def _ending(connection: AsyncConnection, job_id: str, counts: dict[str, int]) -> dict[str, str]:

@@ -72,9 +72,7 @@ async def add_documents(
         await connection.execute(insert(documents), rows)
 
 
-async def add_job(
-    connection: AsyncConnection, tenant: str, source: DataSource, placements: Sequence[Placement]
-) -> str:
+async def add_job(connection: AsyncConnection, tenant: str, source: DataSource, placements: Sequence[Placement]) -> str:
     """A job with one item per placement; it has ended at once where there is nothing to do. Its id."""
     job_id = new_id("job")
     kb_id = source.knowledge_base_id

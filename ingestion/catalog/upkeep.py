@@ -88,9 +88,9 @@ async def has_claimable(connection: AsyncConnection, job_id: str, *, at: float, 
 async def pending_deletions(connection: AsyncConnection, *, marked_before: float) -> list[Pending]:
     """Marks that nobody has finished. What lies below a larger deletion goes with it."""
     kbs, sources, docs = knowledge_bases.c, data_sources.c, documents.c
-    whole = select(
-        literal("knowledge_base").label("kind"), kbs.tenant_id, kbs.id.label("kb_id"), kbs.id
-    ).where(kbs.deleting_since < marked_before)
+    whole = select(literal("knowledge_base").label("kind"), kbs.tenant_id, kbs.id.label("kb_id"), kbs.id).where(
+        kbs.deleting_since < marked_before
+    )
     of_source = (
         select(literal("data_source"), sources.tenant_id, sources.knowledge_base_id, sources.id)
         .join(knowledge_bases, sources.knowledge_base_id == kbs.id)

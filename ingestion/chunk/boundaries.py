@@ -99,9 +99,7 @@ def _sentences(text: str, start: int, end: int, *, skip_first: bool) -> list[int
 
 
 def _lines(text: str, block: Block, *, skip_first: bool) -> list[int]:
-    starts = [
-        found.end() for found in _LINE.finditer(text, block.start, block.end) if found.end() < block.end
-    ]
+    starts = [found.end() for found in _LINE.finditer(text, block.start, block.end) if found.end() < block.end]
     return starts if skip_first else [block.start, *starts]
 
 

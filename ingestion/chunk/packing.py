@@ -53,9 +53,7 @@ def pack(document: ParsedDocument, levels: Levels, tokens: Tokens, strategy: Chu
 
 
 class _Packer:
-    def __init__(
-        self, document: ParsedDocument, levels: Levels, tokens: Tokens, strategy: ChunkingStrategy
-    ) -> None:
+    def __init__(self, document: ParsedDocument, levels: Levels, tokens: Tokens, strategy: ChunkingStrategy) -> None:
         self._text = document.text
         self._levels = levels
         self._tokens = tokens

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from rag.errors import DocumentError
 
@@ -30,6 +31,7 @@ class Archive:
         self._folded = {name.lower().replace("\\", "/"): name for name in self._infos}
         self._max_total = max_total
         self._budget = max_total
+        self._entries: set[IO[bytes]] = set()
         try:
             self._check(path.stat().st_size, max_entries)
         except DocumentError:
@@ -49,6 +51,9 @@ class Archive:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # A reader that gave up in the middle of a part has left it open.
+        for entry in self._entries:
+            entry.close()
         self._zip.close()
 
     def read(self, name: str) -> bytes:
@@ -69,9 +74,11 @@ class Archive:
         if info.compress_type not in _METHODS:
             raise DocumentError("unsupported_document", _METHOD)
         with _zip_errors(), self._zip.open(info) as entry:
+            self._entries.add(entry)
             while piece := entry.read(_CHUNK):
                 self._spend(len(piece))
                 yield piece
+        self._entries.discard(entry)
 
     def _find(self, name: str) -> str | None:
         """Zip names are case-sensitive, but producers are not: fall back to a case-folded match."""
@@ -116,8 +123,6 @@ def _zip_errors() -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError, ValueError) as error:
-        raise DocumentError(
-            "corrupt_document", "The file is damaged or incomplete. " + _SAVE_AGAIN
-        ) from error
+        raise DocumentError("corrupt_document", "The file is damaged or incomplete. " + _SAVE_AGAIN) from error
     except NotImplementedError as error:
         raise DocumentError("unsupported_document", _METHOD) from error

@@ -85,9 +85,7 @@ class Canonical:
     def build(self, content_type: str, title: str | None = None) -> ParsedDocument:
         """Raises DocumentError empty_document where nothing was added: zero text is never success."""
         if self.empty:
-            raise DocumentError(
-                "empty_document", "The document holds no text. Upload a file that contains text."
-            )
+            raise DocumentError("empty_document", "The document holds no text. Upload a file that contains text.")
         return ParsedDocument(
             text=SEPARATOR.join(self._parts),
             blocks=tuple(self._blocks),
@@ -106,8 +104,7 @@ class Canonical:
         if end > self._max_chars or len(self._blocks) >= MAX_BLOCKS:
             raise DocumentError(
                 "too_large",
-                f"The document holds more than {self._max_chars:,} characters of text. Split it into "
-                "smaller files.",
+                f"The document holds more than {self._max_chars:,} characters of text. Split it into smaller files.",
             )
         self._parts.append(text)
         self._blocks.append(Block(kind, start, end, self._path))

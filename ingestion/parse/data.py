@@ -93,9 +93,8 @@ def parse_data_xml(path: Path) -> ParsedDocument:
     if root is None or local(root) == "html":
         title = write_html(decode_html(data), out)  # damaged XML still shows its words to a forgiving reader
         return out.build(XML, title)
-    if len(root) == 0:
-        out.block("paragraph", "\n".join(_leaves(root)))
-    for item in root:
+    own_words = _is_mixed(root) or bool(root.text and root.text.strip())
+    for item in [root] if own_words else root:
         if local(item):
             out.block("paragraph", "\n".join(_leaves(item)))
     return out.build(XML)
@@ -109,9 +108,7 @@ def _leaves(top: Element) -> Iterator[str]:
         name = local(item)
         if not name:
             continue
-        yield from (
-            f"{name}@{str(key).rpartition('}')[2]}: {value}" for key, value in item.attrib.items() if value
-        )
+        yield from (f"{name}@{str(key).rpartition('}')[2]}: {value}" for key, value in item.attrib.items() if value)
         words = fold("".join(_mixed(item)))
         if words:
             yield f"{name}: {words}"

@@ -26,10 +26,13 @@ _SUPERSETS = {
     "euc-kr": "cp949",
     "ks_c_5601-1987": "cp949",
 }
+# Python codecs that are no character sets: a label must not choose them.
+_ESCAPES = frozenset({"unicode-escape", "raw-unicode-escape", "unicode_escape", "raw_unicode_escape", "punycode"})
 _BINARY = bytes(set(range(32)) - set(b"\t\n\r\x0c\x1b\x1a")) + b"\x7f"
 _SAMPLE = 131_072
 _MAX_BINARY_SHARE = 0.005
 _MAX_BROKEN_SHARE = 0.002
+_BROKEN = re.compile("\ufffd+")
 _NON_ASCII = re.compile(rb"[\x80-\xff]")
 
 
@@ -55,10 +58,10 @@ def codec_name(label: str) -> str | None:
     label = label.strip().strip("\"'").lower()
     try:
         name = codecs.lookup(_SUPERSETS.get(label, label)).name
-        b"".decode(name)
+        b"x".decode(name, "replace")
     except (LookupError, ValueError):
         return None
-    return name
+    return None if name in _ESCAPES else name
 
 
 def _wide(head: bytes) -> str | None:
@@ -105,7 +108,7 @@ def _utf8(data: bytes) -> str | None:
     except UnicodeDecodeError:
         text = data.decode("utf-8", "replace")
     foreign = len(_NON_ASCII.findall(data))
-    broken = text.count("\ufffd")
+    broken = len(_BROKEN.findall(text))
     # A file with a few damaged bytes among many good sequences, or one that was cut inside a character.
     return text if broken <= max(foreign * _MAX_BROKEN_SHARE, 1) and foreign > 8 * broken else None
 

@@ -90,9 +90,7 @@ def detect(path: Path, name: str) -> str:
     too_large or corrupt_document; OSError where the file cannot be read."""
     size = path.stat().st_size
     if size == 0:
-        raise DocumentError(
-            "empty_document", "The file is empty (0 bytes). Upload a file that contains text."
-        )
+        raise DocumentError("empty_document", "The file is empty (0 bytes). Upload a file that contains text.")
     with path.open("rb") as file:
         head = file.read(_HEAD)
     return _by_magic(path, head) or _text_type(head, size, name)
@@ -151,8 +149,7 @@ def _ole_names(path: Path) -> frozenset[str]:
     except (OSError, ValueError, IndexError, TypeError, AttributeError) as error:
         raise DocumentError(
             "corrupt_document",
-            "The file is damaged or incomplete. Open it in the program that made it, save it again and "
-            "upload it.",
+            "The file is damaged or incomplete. Open it in the program that made it, save it again and upload it.",
         ) from error
 
 
@@ -161,8 +158,7 @@ def _text_type(head: bytes, size: int, name: str) -> str:
     if text is None:
         raise DocumentError(
             "unsupported_document",
-            "The file is not a document in a known format. Upload PDF, Office, OpenDocument, EPUB, HTML, "
-            "mail or text.",
+            "The file is not a document in a known format. Upload PDF, Office, OpenDocument, EPUB, HTML, mail or text.",
         )
     if size > MAX_TEXT_BYTES:
         raise DocumentError(
@@ -179,7 +175,7 @@ def _structured(text: str, hint: str | None, *, whole: bool) -> str | None:
     cut = not whole
     for content_type, looks in (
         (mime.HTML, is_html(stripped)),
-        (mime.XML, is_xml(stripped, cut=cut)),
+        (mime.XML, hint != mime.HTML and is_xml(stripped, cut=cut)),
         (mime.EML, is_mail(stripped)),
         (mime.JSON, is_json(stripped, cut=cut)),
         (mime.JSONL, is_jsonl(stripped, cut=cut)),

@@ -46,9 +46,7 @@ def _parts(message: EmailMessage) -> list[EmailMessage]:
     parts: list[EmailMessage] = []
     for part in message.walk():
         if len(parts) >= MAX_PARTS:
-            raise DocumentError(
-                "too_large", f"The mail has more than {MAX_PARTS:,} parts. Save its parts one by one."
-            )
+            raise DocumentError("too_large", f"The mail has more than {MAX_PARTS:,} parts. Save its parts one by one.")
         parts.append(part)
     return parts
 
@@ -76,12 +74,8 @@ def _write_head(out: Canonical, subject: str, fields: list[tuple[str, str]]) -> 
 def _write_body(out: Canonical, parts: list[EmailMessage]) -> None:
     attached = [name for part in parts if (name := _attachment(part))]
     shown = [part for part in parts if not _attachment(part)]
-    plain = [
-        text for part in shown if part.get_content_type() == "text/plain" and (text := _text(part)).strip()
-    ]
-    html = [
-        text for part in shown if part.get_content_type() == "text/html" and (text := _text(part)).strip()
-    ]
+    plain = [text for part in shown if part.get_content_type() == "text/plain" and (text := _text(part)).strip()]
+    html = [text for part in shown if part.get_content_type() == "text/html" and (text := _text(part)).strip()]
     if html and not _plain_is_enough(plain, html):
         for text in html:
             write_html(text, out)

@@ -47,9 +47,7 @@ def _package(archive: Archive) -> str:
 def _spine(archive: Archive, package: str, root: Element) -> list[str]:
     folder = posixpath.dirname(package)
     parts = {
-        attribute(item, "id") or "": posixpath.normpath(
-            posixpath.join(folder, unquote(attribute(item, "href") or ""))
-        )
+        attribute(item, "id") or "": posixpath.normpath(posixpath.join(folder, unquote(attribute(item, "href") or "")))
         for item in every(root, "item")
     }
     listed = [parts.get(attribute(item, "idref") or "", "") for item in every(root, "itemref")]
@@ -62,10 +60,7 @@ def _refuse_protected(archive: Archive, chapters: list[str]) -> None:
     data = archive.read_optional("META-INF/encryption.xml")
     if data is None:
         return
-    locked = {
-        unquote(attribute(item, "URI") or "")
-        for item in every(parse_xml(data, recover=True), "CipherReference")
-    }
+    locked = {unquote(attribute(item, "URI") or "") for item in every(parse_xml(data, recover=True), "CipherReference")}
     if locked.intersection(chapters):
         raise DocumentError(
             "needs_password", "The book is under copy protection (DRM). Upload a copy without protection."

@@ -42,9 +42,7 @@ class Package:
 
     def related(self, part: str, kind: str) -> list[str]:
         """Targets of one kind that exist."""
-        return [
-            item.target for item in self.relations(part) if item.kind == kind and item.target in self.archive
-        ]
+        return [item.target for item in self.relations(part) if item.kind == kind and item.target in self.archive]
 
     def main_part(self, *usual: str) -> str:
         """The document part: where the package's relations point, or else a usual name."""
@@ -53,8 +51,7 @@ class Package:
                 return name
         raise DocumentError(
             "corrupt_document",
-            "The file's main part is missing. Open it in the program that made it, save it again and upload "
-            "it.",
+            "The file's main part is missing. Open it in the program that made it, save it again and upload it.",
         )
 
     def xml(self, part: str) -> Element:

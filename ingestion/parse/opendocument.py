@@ -17,9 +17,7 @@ from rag.errors import DocumentError
 # A spreadsheet repeats its last empty row a million times; a filled one is repeated no more often than this.
 _MAX_REPEAT = 1000
 _MAX_SPACES = 100
-_SILENT = frozenset(
-    ["tracked-changes", "annotation", "forms", "sequence-decls", "bookmark", "automatic-styles"]
-)
+_SILENT = frozenset(["tracked-changes", "annotation", "forms", "sequence-decls", "bookmark", "automatic-styles"])
 _CHARS = {"tab": " ", "line-break": "\n", "soft-page-break": ""}
 
 
@@ -32,8 +30,7 @@ def parse_opendocument(path: Path) -> ParsedDocument:
         except KeyError as error:
             raise DocumentError(
                 "corrupt_document",
-                "The document has no content part. Open it in the program that made it, save it again and "
-                "upload it.",
+                "The document has no content part. Open it in the program that made it, save it again and upload it.",
             ) from error
         out = Canonical()
         body = child(root, "body")
@@ -160,9 +157,7 @@ def _put(grid: Grid, cell: Element) -> None:
 
 def _cell_text(cell: Element) -> str:
     frames: list[Element] = []
-    texts = [_words(item, frames) for item in every(cell, "p")] + [
-        _words(item, frames) for item in every(cell, "h")
-    ]
+    texts = [_words(item, frames) for item in every(cell, "p")] + [_words(item, frames) for item in every(cell, "h")]
     return " ".join(texts)
 
 

@@ -63,9 +63,7 @@ def parse_pdf(path: Path) -> ParsedDocument:
     """
     with closing(_open(path)) as document:
         if len(document) > MAX_PAGES:
-            raise DocumentError(
-                "too_large", f"The PDF has more than {MAX_PAGES:,} pages. Split it into smaller files."
-            )
+            raise DocumentError("too_large", f"The PDF has more than {MAX_PAGES:,} pages. Split it into smaller files.")
         ocr = Ocr.find()
         pages = _bounded(_read_page(document, index, ocr) for index in range(len(document)))
         title = document.get_metadata_value("Title")
@@ -84,8 +82,7 @@ def _open(path: Path) -> pdfium.PdfDocument:
             ) from error
         raise DocumentError(
             "corrupt_document",
-            "The PDF is damaged or incomplete. Open it in a PDF reader, print it to a new PDF and upload "
-            "that.",
+            "The PDF is damaged or incomplete. Open it in a PDF reader, print it to a new PDF and upload that.",
         ) from error
 
 
@@ -136,9 +133,7 @@ def _lines(page: pdfium.PdfPage) -> tuple[Line, ...]:
         # Offsets in the text are character indexes unless the page has characters beyond the basic plane.
         exact = len(text) == textpage.count_chars()
         sideways = page.get_rotation() in (90, 270)
-        return tuple(
-            _line(textpage, match, exact, sideways) for match in _LINE.finditer(text) if match[0].strip()
-        )
+        return tuple(_line(textpage, match, exact, sideways) for match in _LINE.finditer(text) if match[0].strip())
 
 
 def _line(textpage: Any, match: re.Match[str], exact: bool, sideways: bool) -> Line:
@@ -191,9 +186,7 @@ def _refuse_empty(pages: list[PageText]) -> None:
             "corrupt_document",
             "No page of the PDF can be read. Open it in a PDF reader, print it to a new PDF and upload that.",
         )
-    raise DocumentError(
-        "empty_document", "The PDF has no text on any page. Upload a file that contains text."
-    )
+    raise DocumentError("empty_document", "The PDF has no text on any page. Upload a file that contains text.")
 
 
 def _build(pages: list[PageText], title: str | None) -> ParsedDocument:
@@ -229,11 +222,7 @@ def _breaks(above: Line, below: Line) -> bool:
         return False
     drop = above.top - below.top
     size = min(above.size, below.size)
-    return (
-        drop < -size
-        or drop > above.size + size * _PARAGRAPH_GAP
-        or abs(above.size - below.size) > size * 0.12
-    )
+    return drop < -size or drop > above.size + size * _PARAGRAPH_GAP or abs(above.size - below.size) > size * 0.12
 
 
 def _heading_levels(pages: list[PageText]) -> dict[float, int]:

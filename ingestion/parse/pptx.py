@@ -104,12 +104,7 @@ class _Slide:
         """Words of diagrams and charts, which live in parts of their own."""
         if local(shape) != "graphicFrame":
             return []
-        wanted = {
-            str(value)
-            for item in shape.iter()
-            for key, value in item.attrib.items()
-            if "relationships" in key
-        }
+        wanted = {str(value) for item in shape.iter() for key, value in item.attrib.items() if "relationships" in key}
         texts = []
         for relation in self.package.relations(self.part):
             if relation.id in wanted and relation.target in self.package.archive:

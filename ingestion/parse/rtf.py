@@ -14,9 +14,7 @@ from ingestion.parse.tables import markdown_table
 from rag.errors import DocumentError
 
 MAX_DEPTH = 2_000
-_TOKEN = re.compile(
-    rb"\\'([0-9a-fA-F]{2})|\\([a-zA-Z]+)(-?\d{1,10})? ?|\\([^a-zA-Z])|([{}])|[\r\n]+|([^\\{}\r\n]+)"
-)
+_TOKEN = re.compile(rb"\\'([0-9a-fA-F]{2})|\\([a-zA-Z]+)(-?\d{1,10})? ?|\\([^a-zA-Z])|([{}])|[\r\n]+|([^\\{}\r\n]+)")
 _SILENT = frozenset(
     b"fonttbl colortbl stylesheet info pict object objdata themedata colorschememapping datastore rsidtbl "
     b"latentstyles listtable listoverridetable xmlnstbl generator filetbl revtbl fldinst nonshppict pntext "

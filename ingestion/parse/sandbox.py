@@ -30,9 +30,7 @@ _ATTEMPTS = 3
 _LARGE = 1 << 20
 _MODULE = "ingestion.parse.child"
 _OUT_OF_MEMORY = (b"MemoryError", b"bad_alloc", b"out of memory", b"Out of memory", b"Cannot allocate memory")
-_TIMEOUT = (
-    "Reading the document took more than {}. Split it into smaller files, or save it in another format."
-)
+_TIMEOUT = "Reading the document took more than {}. Split it into smaller files, or save it in another format."
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TESSDATA_PREFIX", "TZ")
 _SET_VARIABLES = {
     "LC_ALL": "C.UTF-8",
@@ -41,6 +39,7 @@ _SET_VARIABLES = {
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",
 }
+_CLOSING = "The server is shutting down. Try again."
 _MAX_NAME = 1024
 _MAX_REPORT = 4096
 _log = logging.getLogger(__name__)
@@ -203,17 +202,19 @@ class ParserPool:
         except _Died as error:
             status = await child.end()
             if self._closed:
-                raise Unavailable("The server is shutting down. Try again.") from error
+                raise Unavailable(_CLOSING) from error
             raise self._death(status, bytes(child.tail)) from error
         finally:
             self._release(child, usable=usable)
         return payload
 
     async def _take(self) -> _Child:
+        if self._closed:
+            raise Unavailable(_CLOSING)
         slot = await self._slots.get()
         if self._closed:
             self._slots.put_nowait(slot)
-            raise Unavailable("The server is shutting down. Try again.")
+            raise Unavailable(_CLOSING)
         slot = slot or asyncio.ensure_future(self._spawn())
         try:
             child = await asyncio.shield(slot)
@@ -286,8 +287,7 @@ class ParserPool:
             megabytes = self._limits.memory_bytes // 1_000_000
             return DocumentError(
                 "parse_out_of_memory",
-                f"The document needs more than {megabytes} MB of memory to read. Split it into smaller "
-                "files.",
+                f"The document needs more than {megabytes} MB of memory to read. Split it into smaller files.",
             )
         return DocumentError(
             "parse_crashed",

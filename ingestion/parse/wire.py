@@ -85,8 +85,7 @@ def _document(value: dict[str, Any]) -> ParsedDocument:
     _check(isinstance(content_type, str) and isinstance(title, str | None))
     paths = [_strings(path) for path in value["paths"]]
     blocks = tuple(
-        Block(_KINDS[_index(kind)], start, end, paths[_index(path)])
-        for kind, start, end, path in value["blocks"]
+        Block(_KINDS[_index(kind)], start, end, paths[_index(path)]) for kind, start, end, path in value["blocks"]
     )
     _check_spans(blocks, len(text))
     pages = tuple((offset, number) for offset, number in value["pages"])

@@ -183,23 +183,17 @@ def _formats(package: Package, main: str) -> list[str]:
     for part in package.related(main, "styles")[:1]:
         root = parse_xml(package.archive.read(part), recover=True)
         custom = {
-            attribute(item, "numFmtId") or "": attribute(item, "formatCode") or ""
-            for item in every(root, "numFmt")
+            attribute(item, "numFmtId") or "": attribute(item, "formatCode") or "" for item in every(root, "numFmt")
         }
         styles = child(root, "cellXfs")
-        return [
-            _format(attribute(item, "numFmtId") or "0", custom)
-            for item in (styles if styles is not None else ())
-        ]
+        return [_format(attribute(item, "numFmtId") or "0", custom) for item in (styles if styles is not None else ())]
     return []
 
 
 def _format(number: str, custom: dict[str, str]) -> str:
     code = custom.get(number)
     if code is None:
-        code = (
-            BUILT_IN.get(int(number), "") if number.isascii() and number.isdigit() and len(number) < 6 else ""
-        )
+        code = BUILT_IN.get(int(number), "") if number.isascii() and number.isdigit() and len(number) < 6 else ""
     return "" if code.lower() in {"general", "@"} else code
 
 

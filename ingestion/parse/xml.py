@@ -12,8 +12,7 @@ from rag.errors import DocumentError
 Element = Any  # lxml ships no types of its own
 
 _DAMAGED = (
-    "A part of the file is not well-formed XML. Open it in the program that made it, save it again and "
-    "upload it."
+    "A part of the file is not well-formed XML. Open it in the program that made it, save it again and upload it."
 )
 
 

@@ -120,4 +120,5 @@ def _is_emphasis(text: str, start: int, end: int) -> bool:
     after = text[end] if end < len(text) else " "
     if end - start >= 2:
         return not (before.isspace() and after.isspace())
-    return (before.isalnum() != after.isalnum()) and not (before.isdigit() and after.isspace())
+    wordy = before.isalnum() or _is_mark(before)
+    return wordy != after.isalnum() and not (before.isdigit() and after.isspace())

@@ -99,9 +99,7 @@ class PassageText:
         if self._is_item(first):
             return self._lead_in(first)
         lines: list[str] = []
-        while (
-            first > 0 and len(lines) < _NEIGHBOURS and self._wraps(first - 1) and not self._is_item(first - 1)
-        ):
+        while first > 0 and len(lines) < _NEIGHBOURS and self._wraps(first - 1) and not self._is_item(first - 1):
             first -= 1
             lines.append(self._sentence(first))
         return "\n".join(lines)

@@ -47,7 +47,7 @@ class CitationStream:
         self._held = ""
         self._text = ""  # what the segmenter has seen from `_base` on
         self._base = 0
-        self._sent = 0  # strict: length of the text sent
+        self._sent = 0  # length of the text sent
         self._gap = ""  # strict: white space owed to the next sentence
         self._spans: list[tuple[int, CitedSpan]] = []
         self._dropped: list[str] = []
@@ -85,8 +85,12 @@ class CitationStream:
     def _advance(self, ready: str, closed: Iterable[tuple[int, int]], *, last: bool = False) -> list[Piece]:
         self._text += ready
         if self._strict and not self._segmenter.json:
+            # Whether it is JSON may show only later; then nothing was sent yet, and `_text` holds all of it.
             pieces = [piece for start, end in closed if (piece := self._decide(start, end)) is not None]
             return pieces + self._rest() if last else pieces
+        if self._strict and not self._sent:
+            ready = self._text
+        self._sent += len(ready)
         annotations: list[Annotation] = []
         for start, end in closed:
             annotations += self._cite(self._finding(start, end), start)

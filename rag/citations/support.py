@@ -18,9 +18,7 @@ UNMARKED_FLOOR = 0.7
 _UNMARKED_TERMS = 3
 _LEAD_IN_WORDS = 8
 _QUOTED_WORDS = 3
-_QUOTED = re.compile(
-    r"“([^“”]+)”|«([^«»]+)»|„([^„“”]+)[“”]|「([^「」]+)」|『([^『』]+)』|(?<![\d\w])\"([^\"]+)\""
-)
+_QUOTED = re.compile(r"“([^“”]+)”|«([^«»]+)»|„([^„“”]+)[“”]|「([^「」]+)」|『([^『』]+)』|(?<![\d\w])\"([^\"]+)\"")
 _JSON_EDGES = re.compile(r'^(?:\\[nt]|[\s"{}\[\],:])+|(?:\\[nt]|[\s"{}\[\],:])+$')
 _TAIL = " \t\n.。!！,;:*_`"
 
@@ -69,9 +67,7 @@ def support(sources: Sources, sentence: str, *, json: bool = False) -> Finding:
         return Finding(_with_markers(sources, claim, whole), verified=True)
     if quotes:
         return Finding(_with_markers(sources, claim, quotes), verified=bool(whole) or covered)
-    return Finding(
-        _with_markers(sources, claim, []) if claim.named else _attributed(sources, claim), verified=False
-    )
+    return Finding(_with_markers(sources, claim, []) if claim.named else _attributed(sources, claim), verified=False)
 
 
 def _read(sentence: str, shown: int, *, json: bool) -> _Claim:
@@ -86,7 +82,8 @@ def _read(sentence: str, shown: int, *, json: bool) -> _Claim:
     wordings = [without(core, shifted).strip() + tail, core.strip() + tail]
     wordings += [w[: -len(tail)] for w in wordings if tail]
     named = tuple(dict.fromkeys(n - 1 for m in markers for n in m.numbers))
-    distinct = tuple(dict.fromkeys(w for w in wordings if words(w)))
+    says = words(without(sentence, markers))
+    distinct = tuple(dict.fromkeys(w for w in wordings if says and words(w)))
     return _Claim(core, start, end, distinct, named, markers)
 
 

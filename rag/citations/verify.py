@@ -41,7 +41,7 @@ _BULLET = re.compile(r"(?:\s*(?:[-+*•‣◦–—](?=\s+\D)|#{1,6}|>)\s+)+")
 _ENUMERATOR = re.compile(r"\s*\(?(?:\d{1,3}|[A-Za-z])[.)]\s+(?=\S)")
 # Units whose meaning hangs on a letter's case: m is not M, b is not B.
 _UNIT_WORD = re.compile(
-    r"\d\s?([a-z]|[mgtpk]?(?:w|wh|b|bit|hz|v|pa|j|g|m|s|l|bps|a|t|ev|mol)|[umn][gmlsa])(?!\w)", re.IGNORECASE
+    r"\d\s?([bcfghjklmnstvw]|[mgtpk](?:w|wh|b|bit|hz|v|pa|j|g|m|s|l|bps|a|t|ev|mol)|[umn][gmlsa])(?!\w)", re.IGNORECASE
 )
 _PARTICLES = vocabulary(
     """

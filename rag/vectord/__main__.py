@@ -52,9 +52,7 @@ def is_private(sock: socket.socket) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    logging.basicConfig(
-        level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     key = os.environ.get(KEY_VARIABLE) or None
     try:
         limits = Limits.from_environment()
@@ -65,9 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _refuse(f"cannot listen on {args.fd or f'{args.host}:{args.port}'}: {error}")
     if key is None and not is_private(sock):
-        return _refuse(
-            f"{args.host} can be reached from other machines: set {KEY_VARIABLE}, or use 127.0.0.1"
-        )
+        return _refuse(f"{args.host} can be reached from other machines: set {KEY_VARIABLE}, or use 127.0.0.1")
     from rag.vectord.server import serve
 
     return serve(args.data, sock, key, limits)

@@ -204,14 +204,9 @@ class Api:
             _route("PATCH", "/collections/{name}", self.update),
             _route("DELETE", "/collections/{name}", self.drop),
             _route("DELETE", "/collections/{name}/index/{field:path}", self.delete_index),
-            *(
-                _route(method, path, partial(self._write, *parts))
-                for (method, path), parts in _WRITES.items()
-            ),
+            *(_route(method, path, partial(self._write, *parts)) for (method, path), parts in _WRITES.items()),
             *(_route("POST", points + path, partial(self._read, *parts)) for path, parts in _READS.items()),
-            _route(
-                "POST", "/collections/{name}/facet", partial(self._read, _adapter(rest.FacetRequest), _facet)
-            ),
+            _route("POST", "/collections/{name}/facet", partial(self._read, _adapter(rest.FacetRequest), _facet)),
         ]
 
 
@@ -272,9 +267,7 @@ _READS: Mapping[str, tuple[TypeAdapter[Any], Read]] = {
 
 
 def _create_index(source: rest.CreateFieldIndex, context: Context) -> list[Change]:
-    operation = edge.UpdateOperation.create_field_index(
-        source.field_name, indexes.to_edge(source.field_schema)
-    )
+    operation = edge.UpdateOperation.create_field_index(source.field_name, indexes.to_edge(source.field_schema))
     return [Change(operation, reindexes=True)]
 
 

@@ -71,9 +71,7 @@ def _refuse(source: Any, *names: str) -> None:
             raise unsupported(name)
 
 
-def _prefetches(
-    source: rest.Prefetch | list[rest.Prefetch] | None, context: Context, depth: int
-) -> list[Any]:
+def _prefetches(source: rest.Prefetch | list[rest.Prefetch] | None, context: Context, depth: int) -> list[Any]:
     if source is None:
         return []
     if depth > _MAX_DEPTH:
@@ -164,9 +162,7 @@ def _params(source: rest.SearchParams | None, context: Context) -> Any:
         exact=bool(source.exact),
         quantization=_quantization(source.quantization),
         indexed_only=bool(source.indexed_only),
-        acorn=edge.AcornSearchParams(bool(source.acorn.enable), source.acorn.max_selectivity)
-        if source.acorn
-        else None,
+        acorn=edge.AcornSearchParams(bool(source.acorn.enable), source.acorn.max_selectivity) if source.acorn else None,
         idf=edge.IdfParams(corpus=filters.to_edge(source.idf.corpus, context.rules))
         if isinstance(source.idf, rest.IdfCorpusParams)
         else None,
@@ -212,9 +208,7 @@ def scroll_request(source: rest.ScrollRequest, context: Context) -> Any:
 
 def count_request(source: rest.CountRequest, context: Context) -> Any:
     _refuse(source, "shard_key")
-    return edge.CountRequest(
-        exact=source.exact is not False, filter=filters.to_edge(source.filter, context.rules)
-    )
+    return edge.CountRequest(exact=source.exact is not False, filter=filters.to_edge(source.filter, context.rules))
 
 
 def facet_request(source: rest.FacetRequest, context: Context) -> Any:

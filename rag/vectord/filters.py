@@ -50,9 +50,7 @@ def point_id(raw: int | str | uuid.UUID) -> int | uuid.UUID:
     except ValueError:
         found = -1
     if isinstance(found, int) and not 0 <= found < _U64:
-        raise BadInput(
-            f"value {raw} is not a valid point ID, valid values are either an unsigned integer or a UUID"
-        )
+        raise BadInput(f"value {raw} is not a valid point ID, valid values are either an unsigned integer or a UUID")
     return found
 
 
@@ -68,9 +66,7 @@ def to_edge(source: rest.Filter | None, rules: FilterRules, prefix: str = "") ->
     )
 
 
-def _clause(
-    clause: rest.Condition | list[rest.Condition] | None, rules: FilterRules, prefix: str
-) -> list[Any] | None:
+def _clause(clause: rest.Condition | list[rest.Condition] | None, rules: FilterRules, prefix: str) -> list[Any] | None:
     if clause is None:
         return None
     conditions = clause if isinstance(clause, list) else [clause]
@@ -83,9 +79,7 @@ def _min_should(source: rest.MinShould | None, rules: FilterRules, prefix: str) 
         return None
     if source.min_count < 1:
         raise OutOfRange("[min_should.min_count: must be 1 or larger]")
-    return edge.MinShould(
-        conditions=_clause(source.conditions, rules, prefix) or [], min_count=source.min_count
-    )
+    return edge.MinShould(conditions=_clause(source.conditions, rules, prefix) or [], min_count=source.min_count)
 
 
 def _condition(condition: rest.Condition, rules: FilterRules, prefix: str) -> Any:
@@ -202,9 +196,7 @@ def _values_count(source: rest.ValuesCount | None) -> Any:
 def needs(condition: rest.FieldCondition) -> tuple[str, ...]:
     """The kinds of index of which one must be there; empty when the condition decides nothing."""
     if condition.range is not None:
-        return (
-            ("datetime",) if isinstance(condition.range, rest.DatetimeRange) else ("float", "integer range")
-        )
+        return ("datetime",) if isinstance(condition.range, rest.DatetimeRange) else ("float", "integer range")
     match = condition.match
     if match is None:
         return _ANY_INDEX

@@ -88,9 +88,7 @@ class Registry:
         try:
             raw = orjson.loads(self._path.read_bytes())
             if raw["version"] != VERSION:
-                raise BrokenRegistry(
-                    f"{self._path} is of version {raw['version']}, this program reads {VERSION}"
-                )
+                raise BrokenRegistry(f"{self._path} is of version {raw['version']}, this program reads {VERSION}")
             return State({n: Entry(**e) for n, e in raw["collections"].items()}, dict(raw["aliases"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BrokenRegistry(
@@ -99,8 +97,7 @@ class Registry:
 
     def _store(self, state: State) -> None:
         collections = {
-            name: {slot: getattr(entry, slot) for slot in Entry.__slots__}
-            for name, entry in state.collections.items()
+            name: {slot: getattr(entry, slot) for slot in Entry.__slots__} for name, entry in state.collections.items()
         }
         write_json(self._path, {"version": VERSION, "collections": collections, "aliases": state.aliases})
 
@@ -116,9 +113,7 @@ class Registry:
         if name in self.state.collections:
             raise AlreadyExists(f"Collection `{name}` already exists!")
         if name in self.state.aliases:
-            raise BadInput(
-                f"Can't create collection with name {name}. Alias with the same name already exists"
-            )
+            raise BadInput(f"Can't create collection with name {name}. Alias with the same name already exists")
 
     def add(self, name: str, entry: Entry) -> None:
         self.check_free(name)

@@ -70,9 +70,7 @@ class Schema:
             raise BadInput(f"`{min(both)}` is the name of a dense and of a sparse vector: rename one")
         for name, params in dense.items():
             if not 1 <= params.size <= MAX_DIMENSION:
-                raise OutOfRange(
-                    f"[vectors.{name}.size: value {params.size} invalid, must be from 1 to 65536]"
-                )
+                raise OutOfRange(f"[vectors.{name}.size: value {params.size} invalid, must be from 1 to 65536]")
         _refuse_cluster_options(create)
         check_strict_mode(create.strict_mode_config)
         return cls(create, dense, sparse)
@@ -128,9 +126,7 @@ class Schema:
             return self.sparse_query(name, value)
         if isinstance(value, list):
             return self.dense_query(name, value)
-        raise unsupported(
-            f"vector: {type(value).__name__}", "texts are not encoded here, send the vector itself"
-        )
+        raise unsupported(f"vector: {type(value).__name__}", "texts are not encoded here, send the vector itself")
 
     def describe(self) -> dict[str, Any]:
         """The `config` of the collection's description."""

@@ -121,9 +121,9 @@ class Service:
         """The body of `GET /collections/{name}`."""
         collection = self.get(name)
         info = collection.read(lambda shard: shard.info())
-        error = collection.build_error
+        error = collection.panic or collection.build_error
         return {
-            "status": "yellow" if collection.building else "green",
+            "status": "red" if collection.panic else "yellow" if collection.building else "green",
             "optimizer_status": {"error": error} if error else "ok",
             "indexed_vectors_count": info.indexed_vectors_count,
             "points_count": info.points_count,

@@ -62,9 +62,7 @@ def engine_errors() -> Iterator[None]:
         if type(error).__name__ != "PanicException":
             raise
         log.critical("the engine panicked: %s", error)
-        raise EnginePanic(
-            f"the engine panicked ({error}): report it with the request that caused it"
-        ) from None
+        raise EnginePanic(f"the engine panicked ({error}): report it with the request that caused it") from None
 
 
 class EnginePanic(EngineFault):
@@ -173,6 +171,8 @@ class Collection:
         self.building = False
         self.build_error: str | None = None
         self.closed = False
+        self.panic: str | None = None
+        """Why no write is taken any more: the engine panicked in one, and would again at the next start."""
         self._generation = generation
         self._delta: Delta | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"write-{name[:20]}")
@@ -214,9 +214,18 @@ class Collection:
 
         Returns when the engine has them in its log: a kill of the process loses none of them.
         """
+        if self.panic is not None:
+            raise Unavailable(
+                f"Collection `{self.name}` takes no more writes: {self.panic}. Reads still work: "
+                "copy its points to a new collection"
+            )
         self._check_disk(changes)
         for change in changes:
-            self._apply_one(change, size // len(changes))
+            try:
+                self._apply_one(change, size // len(changes))
+            except EnginePanic as error:
+                self.panic = error.text
+                raise
 
     def _check_disk(self, changes: Sequence[Change]) -> None:
         free = shutil.disk_usage(self._generation.path).free

@@ -77,9 +77,7 @@ def _ids(raw: list[Any]) -> list[Any]:
     return [point_id(one) for one in raw]
 
 
-def _target(
-    points: list[Any] | None, source: rest.Filter | None, context: Context
-) -> tuple[list[Any] | None, Any]:
+def _target(points: list[Any] | None, source: rest.Filter | None, context: Context) -> tuple[list[Any] | None, Any]:
     """The ids or the filter that a write names: exactly one of the two. An absent target must never
     come to mean every point."""
     if (points is None) == (source is None):

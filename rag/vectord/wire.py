@@ -51,9 +51,7 @@ class Gate:
 
     def grow(self, size: int) -> None:
         if self.bytes + size > self._max_bytes:
-            raise Overloaded(
-                f"the bodies of waiting {self._name} fill {self.bytes} bytes: try again in a second"
-            )
+            raise Overloaded(f"the bodies of waiting {self._name} fill {self.bytes} bytes: try again in a second")
         self.bytes += size
 
     def leave(self, size: int) -> None:
@@ -139,13 +137,11 @@ def _swallow_late(work: asyncio.Future[Any]) -> None:
 def answer(result: bytes, started: float) -> Response:
     """Qdrant's envelope around an already serialised result."""
     spent = f"{time.perf_counter() - started:.6f}".encode()
-    return Response(
-        b'{"result":' + result + b',"status":"ok","time":' + spent + b"}", media_type="application/json"
-    )
+    return Response(b'{"result":' + result + b',"status":"ok","time":' + spent + b"}", media_type="application/json")
 
 
 def dump(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def error_answer(error: RestError, started: float) -> Response:

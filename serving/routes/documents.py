@@ -71,9 +71,7 @@ async def content(kb_id: str, doc_id: str, principal: Reader, services: Running)
 
 
 @router.get("/{doc_id}/chunks")
-async def chunks(
-    kb_id: str, doc_id: str, page: Paged, principal: Reader, services: Running
-) -> ListObject[ChunkObject]:
+async def chunks(kb_id: str, doc_id: str, page: Paged, principal: Reader, services: Running) -> ListObject[ChunkObject]:
     found = await services.ingestion.document_chunks(principal.tenant_id, kb_id, doc_id, page)
     data = [ChunkObject.of(one) for one in found.items]
     return listed(data, [one.id for one in data], found.has_more)

@@ -54,9 +54,7 @@ async def upload(request: Request, principal: Filer, services: Running) -> Json:
     if "purpose" in form.fields:
         _check_fields(form)
     if form.filename is None:
-        raise InvalidRequest(
-            "Missing required parameter: 'file'.", code="missing_required_parameter", param="file"
-        )
+        raise InvalidRequest("Missing required parameter: 'file'.", code="missing_required_parameter", param="file")
     file = await _store(form, principal, services)
     return await _recorded(request, file, principal, services)
 
@@ -65,9 +63,7 @@ def _check_fields(form: Form) -> str:
     """The purpose. Raises InvalidRequest for a missing or unknown one, and for fields that we do not know."""
     for name in form.fields:
         if name != "purpose":
-            raise InvalidRequest(
-                f"Unknown parameter: '{name[:100]}'.", code="unknown_parameter", param=name[:100]
-            )
+            raise InvalidRequest(f"Unknown parameter: '{name[:100]}'.", code="unknown_parameter", param=name[:100])
     purpose = form.fields.get("purpose")
     if purpose is None:
         raise InvalidRequest(
@@ -152,9 +148,7 @@ async def delete(file_id: str, principal: Filer, services: Running) -> Deleted:
 @router.get(
     "/{file_id}/content",
     response_class=Response,
-    responses={
-        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
-    },
+    responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
 )
 async def content(file_id: str, principal: Filer, services: Running) -> Response:
     """The bytes, as they were uploaded."""

@@ -49,9 +49,7 @@ async def get(kb_id: str, principal: Reader, services: Running) -> KnowledgeBase
 
 
 @router.patch("/{kb_id}")
-async def update(
-    kb_id: str, asked: UpdateKnowledgeBase, principal: Editor, services: Running
-) -> KnowledgeBaseObject:
+async def update(kb_id: str, asked: UpdateKnowledgeBase, principal: Editor, services: Running) -> KnowledgeBaseObject:
     """Changes the fields that are given; `defaults` and `metadata` are replaced as a whole."""
     tenant, changes = principal.tenant_id, asked.changes()
     if not changes:

@@ -34,8 +34,7 @@ async def create(request: Request, asked: RerankRequest, principal: Ranker, serv
     ranked = sorted(range(len(texts)), key=lambda n: (-scores[n], n))[: asked.top_n]
     shown = asked.return_documents is not False
     results = [
-        RerankResult(index=n, relevance_score=scores[n], document={"text": texts[n]} if shown else None)
-        for n in ranked
+        RerankResult(index=n, relevance_score=scores[n], document={"text": texts[n]} if shown else None) for n in ranked
     ]
     return RerankList(results=results, model=asked.model, usage=RerankUsage(total_tokens=tokens))
 

@@ -161,7 +161,6 @@ class Writer:
     created: int = field(default_factory=lambda: int(time.time()))
     _opened: set[int] = field(default_factory=set)
     _passages: dict[int, Passage] = field(default_factory=dict)
-    _waiting: dict[int, list[Annotation]] = field(default_factory=dict)
 
     def _envelope(self, kind: str) -> dict[str, Any]:
         return {
@@ -231,17 +230,8 @@ class Writer:
             content["content"] = delta.text
         if delta.tool_calls:
             content["tool_calls"] = [dict(call) for call in delta.tool_calls]
-        annotations = self._ready(delta)
+        annotations = self._annotations(delta.annotations) if self.asked else []
         return content | ({"annotations": annotations} if annotations else {})
-
-    def _ready(self, delta: Delta) -> list[dict[str, Any]]:
-        """Annotations whose passage is known; the others wait for the citations, which come at the end."""
-        waiting = [*self._waiting.pop(delta.choice, ()), *delta.annotations]
-        known = [one for one in waiting if one.citation_index in self._passages]
-        later = [one for one in waiting if one.citation_index not in self._passages]
-        if later:
-            self._waiting[delta.choice] = later
-        return self._annotations(known) if self.asked else []
 
     def _finish(self, delta: Delta) -> dict[str, Any]:
         chunk = self._chunk(delta.choice, {}, finish_reason=delta.finish_reason)
@@ -254,9 +244,7 @@ class Writer:
         self, index: int, delta: dict[str, Any], *, logprobs: Any = None, finish_reason: str | None = None
     ) -> dict[str, Any]:
         chunk = self._envelope("chat.completion.chunk")
-        chunk["choices"] = [
-            {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
-        ]
+        chunk["choices"] = [{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}]
         return chunk | ({"usage": None} if self.include_usage else {})
 
     # both ------------------------------------------------------------------------------------
@@ -265,7 +253,7 @@ class Writer:
         for citation in citations or ():
             self._passages[citation.index] = citation.passage
 
-    def _annotations(self, annotations: list[Annotation] | tuple[Annotation, ...]) -> list[dict[str, Any]]:
+    def _annotations(self, annotations: tuple[Annotation, ...]) -> list[dict[str, Any]]:
         found = ((one, self._passages.get(one.citation_index)) for one in annotations)
         return [annotation_json(one, passage, self.base) for one, passage in found if passage is not None]
 

@@ -65,13 +65,9 @@ def _without_nul(text: str) -> str:
 
 
 Line = Annotated[str, AfterValidator(_without_nul)]
-Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=256, pattern=r"\S"), AfterValidator(_without_nul)
-]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"\S"), AfterValidator(_without_nul)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_without_nul)]
-Query = Annotated[
-    str, StringConstraints(min_length=1, max_length=100_000, pattern=r"\S"), AfterValidator(_without_nul)
-]
+Query = Annotated[str, StringConstraints(min_length=1, max_length=100_000, pattern=r"\S"), AfterValidator(_without_nul)]
 
 
 def _leaves(value: Any, depth: int = 0) -> Iterator[str]:
@@ -100,9 +96,7 @@ def _small_metadata(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Metadata = Annotated[
-    dict[str, Any], AfterValidator(_small_metadata), Field(json_schema_extra={"default": {}})
-]
+Metadata = Annotated[dict[str, Any], AfterValidator(_small_metadata), Field(json_schema_extra={"default": {}})]
 
 
 class Deleted(Object):

@@ -23,12 +23,8 @@ EVERYDAY = tuple(scope for scope in SCOPES if scope != "admin")
 
 
 class KeyLimits(Body):
-    rpm: int | None = Field(
-        None, ge=1, le=10**9, description="Requests per minute; the server's default when unset."
-    )
-    tpm: int | None = Field(
-        None, ge=1, le=10**12, description="Tokens per minute; the server's default when unset."
-    )
+    rpm: int | None = Field(None, ge=1, le=10**9, description="Requests per minute; the server's default when unset.")
+    tpm: int | None = Field(None, ge=1, le=10**12, description="Tokens per minute; the server's default when unset.")
 
 
 class CreateKey(Body):

@@ -71,9 +71,7 @@ class UpdateKnowledgeBase(Body):
     name: Name = ""
     description: Description = ""
     metadata: Metadata = Field(default_factory=dict)
-    defaults: RagSettings = Field(
-        default_factory=RagSettings, description="`rag` options of questions to this alone."
-    )
+    defaults: RagSettings = Field(default_factory=RagSettings, description="`rag` options of questions to this alone.")
 
     def changes(self) -> dict[str, Any]:
         given = {name: getattr(self, name) for name in self.model_fields_set}

@@ -73,9 +73,7 @@ def _check_condition(field: str, wanted: Any) -> None:
     values = wanted.items() if isinstance(wanted, dict) else [("$in", wanted)]
     for operator, value in values:
         if operator not in OPERATORS:
-            raise ValueError(
-                f"{field!r} has the unknown operator {operator!r}; known are {', '.join(OPERATORS)}"
-            )
+            raise ValueError(f"{field!r} has the unknown operator {operator!r}; known are {', '.join(OPERATORS)}")
         if value is None:
             raise ValueError(f"{operator} of {field!r} needs a value")
         _bounded(value)
@@ -109,11 +107,7 @@ class RagSettings(Body):
 
 def rag_options(given: dict[str, Any]) -> RagOptions:
     """Options from `RagSettings.plain()`; enough candidates are fetched for `top_k`."""
-    wanted = (
-        max(given.get("top_k", 0), RagOptions().candidates)
-        if "candidates" not in given
-        else given["candidates"]
-    )
+    wanted = max(given.get("top_k", 0), RagOptions().candidates) if "candidates" not in given else given["candidates"]
     return RagOptions(**{**given, "candidates": max(wanted, given.get("top_k", 0))})
 
 

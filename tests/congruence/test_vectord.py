@@ -37,7 +37,7 @@ DIM = 8
 UUID = "0b2e6f0c-5c4f-4f53-9c1f-6a4f0d8f7a11"
 DENSE = {"dense": m.VectorParams(size=DIM, distance=m.Distance.COSINE)}
 SPARSE = {"sparse": m.SparseVectorParams(modifier=m.Modifier.IDF)}
-INDEXES = {
+INDEXES: dict[str, m.PayloadSchemaType | m.KeywordIndexParams] = {
     "kb": m.KeywordIndexParams(type=m.KeywordIndexType.KEYWORD, is_tenant=True),
     "n": m.PayloadSchemaType.INTEGER,
     "price": m.PayloadSchemaType.FLOAT,
@@ -115,13 +115,11 @@ def points(count: int = 20) -> list[m.PointStruct]:
 async def docs(client: AsyncQdrantClient) -> AsyncQdrantClient:
     await make(client)
     await client.upsert("docs", points())
-    await client.upsert(
-        "docs", [m.PointStruct(id=UUID, vector=vectors(99), payload={"kb": "kb-uuid", "n": 1000})]
-    )
+    await client.upsert("docs", [m.PointStruct(id=UUID, vector=vectors(99), payload={"kb": "kb-uuid", "n": 1000})])
     return client
 
 
-async def ids(client: AsyncQdrantClient, condition: m.Filter | None, name: str = "docs") -> set[int | str]:
+async def ids(client: AsyncQdrantClient, condition: m.Filter | None, name: str = "docs") -> set[Any]:
     found, _ = await client.scroll(name, scroll_filter=condition, limit=1000, with_payload=False)
     return {point.id for point in found}
 
@@ -222,11 +220,11 @@ FILTERS: dict[str, tuple[m.Filter, set[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", FILTERS)
-async def test_filter(docs: AsyncQdrantClient, name: str) -> None:
-    condition, expected = FILTERS[name]
-    assert await ids(docs, condition) == expected
-    assert (await docs.count("docs", count_filter=condition)).count == len(expected)
+async def test_filters(docs: AsyncQdrantClient, subtests: pytest.Subtests) -> None:
+    for name, (condition, expected) in FILTERS.items():
+        with subtests.test(name):
+            assert await ids(docs, condition) == expected
+            assert (await docs.count("docs", count_filter=condition)).count == len(expected)
 
 
 async def test_dense_search_order_and_scores(docs: AsyncQdrantClient) -> None:
@@ -246,9 +244,7 @@ async def test_score_threshold_and_filter(docs: AsyncQdrantClient) -> None:
     close = await docs.query_points("docs", query=asked, using="dense", score_threshold=0.99)
     assert [point.id for point in close.points] == [4]
     condition = must(field("kb", match=m.MatchValue(value="kb-0")))
-    found = (
-        await docs.query_points("docs", query=asked, using="dense", query_filter=condition, limit=50)
-    ).points
+    found = (await docs.query_points("docs", query=asked, using="dense", query_filter=condition, limit=50)).points
     assert {point.id for point in found} == {i for i in range(20) if i % 3 == 0}
 
 
@@ -271,18 +267,12 @@ async def test_sparse_search_scores_match_between_both(docs: AsyncQdrantClient) 
     assert [point.score for point in found] == sorted((point.score for point in found), reverse=True)
 
 
-async def hybrid(
-    client: AsyncQdrantClient, query: m.Query, condition: m.Filter | None = None
-) -> list[m.ScoredPoint]:
+async def hybrid(client: AsyncQdrantClient, query: m.Query, condition: m.Filter | None = None) -> list[m.ScoredPoint]:
     prefetch = [
         m.Prefetch(query=vectors(4)["dense"], using="dense", limit=5, filter=condition),
-        m.Prefetch(
-            query=m.SparseVector(indices=[4], values=[1.0]), using="sparse", limit=5, filter=condition
-        ),
+        m.Prefetch(query=m.SparseVector(indices=[4], values=[1.0]), using="sparse", limit=5, filter=condition),
     ]
-    answer = await client.query_points(
-        "docs", prefetch=prefetch, query=query, query_filter=condition, limit=20
-    )
+    answer = await client.query_points("docs", prefetch=prefetch, query=query, query_filter=condition, limit=20)
     return answer.points
 
 
@@ -290,9 +280,7 @@ async def hybrid(
 async def test_rrf_is_one_over_k_plus_rank(docs: AsyncQdrantClient, k: int) -> None:
     """Rank counts from 0: the paper's constant of 60 with ranks from 1 is k=61 here."""
     dense = await docs.query_points("docs", query=vectors(4)["dense"], using="dense", limit=5)
-    sparse = await docs.query_points(
-        "docs", query=m.SparseVector(indices=[4], values=[1.0]), using="sparse", limit=5
-    )
+    sparse = await docs.query_points("docs", query=m.SparseVector(indices=[4], values=[1.0]), using="sparse", limit=5)
     if len({p.score for p in sparse.points}) == 1:
         # All tie, so which ranks they hold is open: the sum over the whole list is not.
         expected = sum(1 / (k + r) for r in range(5)) + sum(1 / (k + r) for r in range(len(sparse.points)))
@@ -347,9 +335,7 @@ async def test_retrieve(docs: AsyncQdrantClient) -> None:
     assert three.vector["dense"] == pytest.approx((row / np.linalg.norm(row)).tolist(), abs=1e-5)
     sparse = three.vector["sparse"]
     assert isinstance(sparse, m.SparseVector)
-    assert dict(zip(sparse.indices, sparse.values, strict=True)) == pytest.approx(
-        {3: 1.0, 13: 0.8, 100: 0.25}
-    )
+    assert dict(zip(sparse.indices, sparse.values, strict=True)) == pytest.approx({3: 1.0, 13: 0.8, 100: 0.25})
 
 
 async def test_payload_and_vector_selectors(docs: AsyncQdrantClient) -> None:
@@ -429,9 +415,7 @@ async def test_query_batch(docs: AsyncQdrantClient) -> None:
 
 async def test_aliases(docs: AsyncQdrantClient) -> None:
     def create(collection: str, alias: str) -> m.CreateAliasOperation:
-        return m.CreateAliasOperation(
-            create_alias=m.CreateAlias(collection_name=collection, alias_name=alias)
-        )
+        return m.CreateAliasOperation(create_alias=m.CreateAlias(collection_name=collection, alias_name=alias))
 
     await make(docs, "next")
     await docs.update_collection_aliases([create("docs", "live")])
@@ -443,9 +427,7 @@ async def test_aliases(docs: AsyncQdrantClient) -> None:
     assert (await docs.count("next")).count == 1
     rename = m.RenameAlias(old_alias_name="live", new_alias_name="now")
     await docs.update_collection_aliases([m.RenameAliasOperation(rename_alias=rename)])
-    assert [(a.alias_name, a.collection_name) for a in (await docs.get_aliases()).aliases] == [
-        ("now", "next")
-    ]
+    assert [(a.alias_name, a.collection_name) for a in (await docs.get_aliases()).aliases] == [("now", "next")]
     assert (await docs.get_collection_aliases("docs")).aliases == []
     await docs.delete_collection("next")
     assert (await docs.get_aliases()).aliases == []
@@ -598,8 +580,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(rows=st.lists(payloads, min_size=1, max_size=8), condition=st.one_of(flat, deep))
-def test_random_filters_select_the_same_points(
-    pair: Pair, rows: list[dict[str, Any]], condition: m.Filter
-) -> None:
+def test_random_filters_select_the_same_points(pair: Pair, rows: list[dict[str, Any]], condition: m.Filter) -> None:
     ours, theirs = pair.select(rows, condition)
     assert ours == theirs

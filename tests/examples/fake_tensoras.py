@@ -75,9 +75,7 @@ class State:
             bad = names[file_id] in failing
             error = {"code": "corrupt_document", "message": "It is damaged [page 3]."} if bad else None
             status = "failed" if bad else "completed"
-            self.documents.append(
-                {"name": names[file_id], "file_id": file_id, "status": status, "error": error}
-            )
+            self.documents.append({"name": names[file_id], "file_id": file_id, "status": status, "error": error})
         total = len(body["config"]["file_ids"])
         job = {"id": f"job_{len(self.jobs)}", "status": "queued"} | counts(total)
         self.jobs.append(job)
@@ -101,9 +99,7 @@ class State:
         self.asked.append(body)
         if body["model"] != "extractive" and self.engine_refusals > 0:
             self.engine_refusals -= 1
-            return 503, {
-                "error": {"message": "not up yet", "type": "api_error", "code": "engine_unavailable"}
-            }
+            return 503, {"error": {"message": "not up yet", "type": "api_error", "code": "engine_unavailable"}}
         citations = [PASSAGE] if body.get("knowledge_bases") and "uncited" not in self.fake else []
         base = {"id": "chatcmpl-1", "created": 1, "model": body["model"]}
         if body.get("stream"):

@@ -90,9 +90,7 @@ def _all_strings(item: Document | Deck | Workbook | Records) -> list[str]:
         case Document():
             return [item.title, item.subtitle, *(s for block in item.blocks for s in _strings(block))]
         case Deck():
-            return [
-                s for slide in item.slides for block in slide.blocks for s in (slide.title, *_strings(block))
-            ]
+            return [s for slide in item.slides for block in slide.blocks for s in (slide.title, *_strings(block))]
         case Workbook():
             return [
                 f"{cell:g}" if isinstance(cell, float) else str(cell)

@@ -35,8 +35,9 @@ def _quick_and_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("QUICKSTART_PORT", "TENSORAS_BOOTSTRAP_KEY", "FAKE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # a proxy of the environment must not be asked
-    for module in (servers, knowledge, quickstart):
+    for module in (servers, knowledge):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(quickstart, "ENGINE_POLL_SECONDS", 0.01)
     monkeypatch.setattr(servers, "command", lambda: [sys.executable, str(FAKE)])
 
 
@@ -167,9 +168,7 @@ def test_without_the_engine_it_says_so_and_asks_the_extractive_model(
     assert "`make engine` installs it" in said(console)
 
 
-def test_an_answer_without_support_says_so(
-    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_without_support_says_so(tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     with Live(tmp_path, "uncited") as live:
         run_against(live, console, monkeypatch)
     assert said(console).count("No passage supports this answer") == 3
@@ -187,16 +186,12 @@ def test_a_failed_document_is_named_with_its_reason(
     assert "whimbrel-maintenance-plan.docx: It is damaged [page 3]." in said(console)
 
 
-def test_a_failed_job_brings_its_reason(
-    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_job_brings_its_reason(tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     with Live(tmp_path, "bad-job") as live, pytest.raises(QuickstartError, match="The vector store is full"):
         run_against(live, console, monkeypatch)
 
 
-def test_a_job_that_never_ends_is_given_up(
-    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_never_ends_is_given_up(tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(knowledge, "INGEST_SECONDS", -1.0)
     with Live(tmp_path) as live, pytest.raises(QuickstartError, match="goes on where this one stopped"):
         run_against(live, console, monkeypatch)
@@ -269,9 +264,7 @@ def test_main_says_where_to_look_when_the_server_goes_away(
 
 
 # starting and stopping ---------------------------------------------------------------------------------
-def test_start_reuse_and_stop(
-    folder: Path, console: Console, free_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_start_reuse_and_stop(folder: Path, console: Console, free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUICKSTART_PORT", str(free_port))
     first = servers.running_server(folder, console)
     state = servers.read_state(folder)
@@ -296,9 +289,7 @@ def test_a_server_that_dies_is_reported_with_the_end_of_its_log(
     assert servers.read_state(folder) is None
 
 
-def test_a_taken_port_is_named_with_the_fix(
-    folder: Path, console: Console, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_taken_port_is_named_with_the_fix(folder: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     with Live(folder) as live:  # its key is not the one of this folder
         monkeypatch.setenv("QUICKSTART_PORT", str(live.server.port))
         with pytest.raises(QuickstartError, match=f"QUICKSTART_PORT={live.server.port + 1}"):
@@ -441,13 +432,11 @@ def test_the_end_of_the_log_is_short_and_survives_bad_bytes(tmp_path: Path) -> N
 def test_brackets_in_answers_and_quotes_are_not_markup(console: Console) -> None:
     view.show_words(console, "See [red]this[/red] and [1].")
     span = {"quote": "a [bold]\n  quote", "page": None, "verification": "unverified"}
-    view.show_citations(
-        console, [{"index": 1, "source": "[x].txt", "page": None, "cited": True, "spans": [span]}]
-    )
+    view.show_citations(console, [{"index": 1, "source": "[x].txt", "page": None, "cited": True, "spans": [span]}])
     text = said(console)
     assert "See [red]this[/red] and [1]." in text
     assert "[1] [x].txt\n" in text
-    assert "“a [bold] quote” · unverified: not found in the document" in text
+    assert "“a [bold] quote” · unverified: the nearest words, not proof of the sentence" in text
 
 
 @given(st.text())
@@ -476,9 +465,7 @@ def test_an_escape_sequence_in_a_document_is_harmless(console: Console) -> None:
         (None, [None], "[2] a.pdf"),
     ],
 )
-def test_the_page_is_the_one_that_was_quoted(
-    page: int | None, span_pages: list[int | None], line: str
-) -> None:
+def test_the_page_is_the_one_that_was_quoted(page: int | None, span_pages: list[int | None], line: str) -> None:
     spans = [{"page": span_page} for span_page in span_pages]
     citation = {"index": 2, "source": "a.pdf", "page": page, "spans": spans}
     assert view.source_line(citation).plain == line
@@ -500,7 +487,5 @@ def test_the_examples_know_nothing_of_the_server_but_its_api() -> None:
     for path in Path(quickstart.__file__).parent.glob("*.py"):
         source = path.read_text(encoding="utf-8")
         assert not any(
-            f"{word} {name}" in source
-            for word in ("import", "from")
-            for name in ("rag", "ingestion.", "serving")
+            f"{word} {name}" in source for word in ("import", "from") for name in ("rag", "ingestion.", "serving")
         )

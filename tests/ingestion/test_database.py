@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,12 @@ def test_urls_get_our_drivers() -> None:
 
 
 def test_postgresql_is_normalised_or_names_its_extra() -> None:
-    try:
-        assert normalise("postgresql://u:p@h/x").drivername == "postgresql+psycopg"
-        assert normalise("postgres://u:p@h/x").drivername == "postgresql+psycopg"
-    except MissingExtra as error:
-        assert "tensoras-server[postgres]" in error.message
+    for url in ("postgresql://u:p@h/x", "postgres://u:p@h/x"):
+        if find_spec("psycopg"):
+            assert normalise(url).drivername == "postgresql+psycopg"
+        else:
+            with pytest.raises(MissingExtra, match="postgres"):
+                normalise(url)
 
 
 def test_a_wrong_url_does_not_show_its_password() -> None:
@@ -52,21 +54,26 @@ async def test_the_migration_makes_what_the_tables_say(world: World) -> None:
         assert await connection.run_sync(differences) == []
 
 
-async def test_pragmas_hold_on_every_connection(world: World) -> None:
-    async with world.database.connect() as one, world.database.connect() as two:
+async def test_pragmas_hold_on_every_connection(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/x.db")
+    async with database.connect() as one, database.connect() as two:
         for connection in (one, two):
             found = [
                 (await connection.execute(text(f"PRAGMA {name}"))).scalar_one()
                 for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
             ]
             assert found == ["wal", 2, 1, 15000]
+    await database.close()
 
 
 async def test_an_exception_rolls_back(world: World) -> None:
-    with pytest.raises(ValueError, match="stop"):
+    async def fail() -> None:
         async with world.database.begin() as connection:
             await connection.execute(text("CREATE TABLE t (a INTEGER)"))
             raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        await fail()
     async with world.database.connect() as connection:
         found = await connection.execute(text("SELECT name FROM sqlite_master WHERE name = 't'"))
         assert found.all() == []
@@ -154,9 +161,7 @@ def test_processes_that_start_at_once_do_not_race(tmp_path: Path) -> None:
         "asyncio.run(main())\n"
     )
     command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/shared.db"]
-    children = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
-    ]
+    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for child in children:
         assert child.stdin is not None
         child.stdin.write("go\n")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ def drain(broker: str) -> list[Any]:
 
 
 def files(broker: str) -> list[str]:
-    return [path.name for path in Path(broker.removeprefix("filesystem://"), "queue").iterdir()]
+    return [path.name for path in Path(broker.removeprefix("filesystem://")).iterdir()]
 
 
 async def test_a_message_holds_a_job_id_and_nothing_else(broker: str) -> None:
@@ -52,9 +54,7 @@ async def test_a_message_holds_a_job_id_and_nothing_else(broker: str) -> None:
     dispatcher = Dispatcher(celery)
     await dispatcher.enqueue(JOB, 2)
     assert len(files(broker)) == 2
-    raw = json.loads(
-        next(Path(broker.removeprefix("filesystem://"), "queue").glob("*.msg")).read_text()
-    )
+    raw = json.loads(next(Path(broker.removeprefix("filesystem://")).glob("*.msg")).read_text())
     assert raw["headers"]["task"] == INGEST_TASK
     assert raw["content-type"] == "application/json"
     (args, kwargs, _), _ = drain(broker)
@@ -68,10 +68,11 @@ def test_brokers_by_scheme(tmp_path: Path) -> None:
     for url in ("filesystem://", "http://h", "nothing", "sqs://"):
         with pytest.raises(ConfigurationError):
             make_celery(settings(url))
-    try:
+    if find_spec("redis"):
         assert make_celery(settings("redis://h:6379/0")).conf.broker_url == "redis://h:6379/0"
-    except MissingExtra as error:
-        assert "tensoras-server[redis]" in error.message
+    else:
+        with pytest.raises(MissingExtra, match="redis"):
+            make_celery(settings("redis://h:6379/0"))
 
 
 def test_only_json_is_read(broker: str) -> None:
@@ -96,7 +97,7 @@ class StuckCelery:
 
 async def test_a_broker_that_hangs_costs_a_bounded_time() -> None:
     stuck = StuckCelery()
-    dispatcher = Dispatcher(stuck, timeout=0.05)
+    dispatcher = Dispatcher(stuck, timeout=0.005)
     for _ in range(64):
         with pytest.raises(Unavailable, match="no answer") as caught:
             await dispatcher.enqueue(JOB, 1)
@@ -120,13 +121,15 @@ async def test_a_broker_that_refuses_is_unavailable(error: Exception) -> None:
 
 # the folder broker -----------------------------------------------------------------------------------
 def test_what_cannot_be_read_is_dropped(broker: str, caplog: pytest.LogCaptureFixture) -> None:
-    folder = Path(broker.removeprefix("filesystem://"), "queue")
+    folder = Path(broker.removeprefix("filesystem://"))
     with connection(broker) as link, link.SimpleQueue(QUEUE) as queue:
-        for n, content in enumerate((b"", b"{", b"\xff\xfe", b"null")):
-            (folder / f"{n}_x.{QUEUE}.msg").write_bytes(content)
+        for n, content in enumerate((b"", b"{", b"\xff\xfe", b"null", b"[1]", b"{}")):
+            (folder / f"0000{n}_x.{QUEUE}.msg").write_bytes(content)
         (folder / "stranger.txt").write_text("not ours")
         queue.put(["good"])
-        assert queue.get(timeout=1).payload == ["good"]
+        message = queue.get(timeout=1)
+        message.ack()
+    assert message.payload == ["good"]
     assert "dropped" in caplog.text
     assert files(broker) == ["stranger.txt"]
 
@@ -164,18 +167,15 @@ def test_several_readers_share_the_messages_and_double_none(broker: str) -> None
     assert sorted(found) == list(range(60))
 
 
-def test_a_binding_made_by_many_at_once_is_whole(broker: str) -> None:
-    def bind() -> None:
-        with connection(broker) as link, link.SimpleQueue(QUEUE):
-            pass
-
-    binders = [threading.Thread(target=bind) for _ in range(6)]
-    for binder in binders:
-        binder.start()
-    for binder in binders:
-        binder.join()
-    table = Path(broker.removeprefix("filesystem://"), "control", f"{QUEUE}.exchange")
-    assert len(json.loads(table.read_text())) == 1
+def test_the_folder_may_be_emptied_or_deleted_at_any_time(broker: str) -> None:
+    folder = Path(broker.removeprefix("filesystem://"))
+    with connection(broker) as link, link.SimpleQueue(QUEUE) as queue:
+        queue.put(["lost"])
+        shutil.rmtree(folder)
+        with pytest.raises(queue.Empty):
+            queue.get(block=False)
+        queue.put(["kept"])
+        assert queue.get(timeout=1).payload == ["kept"]
 
 
 # the task --------------------------------------------------------------------------------------------
@@ -196,9 +196,7 @@ def test_the_task_drops_what_is_no_job_id(broker: str, message: Any) -> None:
     assert ran == []
 
 
-@pytest.mark.parametrize(
-    "error", [EngineOverloaded("busy"), RuntimeError("bug"), Unavailable("x"), TimeoutError()]
-)
+@pytest.mark.parametrize("error", [EngineOverloaded("busy"), RuntimeError("bug"), Unavailable("x"), TimeoutError()])
 def test_nothing_that_a_job_raises_reaches_the_worker(
     broker: str, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:

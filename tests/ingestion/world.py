@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from ingestion.blobs import FolderBlobs
 from ingestion.catalog.tables import chunks, documents, items, metadata
@@ -22,8 +22,8 @@ from ingestion.settings import Policy
 from ingestion.sweep import Sweeper
 from tests.ingestion.doubles import (
     Clock,
-    FaultyEmbedder,
     Faults,
+    FaultyEmbedder,
     MemoryStore,
     Outbox,
     TextParser,
@@ -48,6 +48,11 @@ async def empty_catalog(scratch: Path) -> bytes:
     return _empty[0]
 
 
+def _without_fsync(connection: Any, _record: Any) -> None:
+    """Tests kill no power supply."""
+    connection.execute("PRAGMA synchronous=OFF")
+
+
 @dataclass
 class World:
     root: Path
@@ -59,6 +64,7 @@ class World:
         file = self.root / "catalog.db"
         file.write_bytes(await empty_catalog(self.root))
         self.database = Database(f"sqlite:///{file}")
+        event.listen(self.database.engine.sync_engine, "connect", _without_fsync)
         self.faults = Faults()
         self.blobs = FolderBlobs(self.root / "blobs")
         self.store = MemoryStore(self.faults)
@@ -181,7 +187,5 @@ class World:
                 assert (mine, ledger, row.chunk_count) == ([], [], 0)
         assert {key[2] for key in self.store.points} <= set(docs)
         assert {key.split("/")[3] for key in await self.blobs.keys("documents")} <= set(docs)
-        left = await self.rows(
-            select(items).where(items.c.lease_until.is_not(None) | items.c.aftercare.is_not(None))
-        )
+        left = await self.rows(select(items).where(items.c.lease_until.is_not(None) | items.c.aftercare.is_not(None)))
         assert left == []

@@ -136,7 +136,7 @@ def test_lists_wrapped_lines_tables_and_questions(sentence: str, expected: bool)
 
 def test_the_quote_is_the_sources_own_words() -> None:
     text = "Intro. Die GROSSE Straße  ist “lang” – ja."
-    (found,) = judge("die große strasse ist \"lang\" - ja", text).supports
+    (found,) = judge('die große strasse ist "lang" - ja', text).supports
     assert found.verification == "normalized"
     assert text[found.quote_start : found.quote_end] == "Die GROSSE Straße  ist “lang” – ja"
 
@@ -263,7 +263,7 @@ def test_markers() -> None:
     found = find_markers(text, 3)
     assert [m.numbers for m in found] == [(1,), (2, 3), (2,), (1, 2, 3), ()]
     assert without(text, found) == "A, b c d e `x [1]` [2024]"
-    assert find_markers("[3-1] [0] [1-999]", 2)[0].numbers == (1, 2)
+    assert [m.numbers for m in find_markers("[3-1] [0] [1-999]", 2)] == [(), (), (1, 2)]
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_terms() -> None:
     assert number("1.50") == "1.50"
     assert number("0.125") == "0.125"
     assert terms("机器学习") == ["机器", "器学", "学习"]
-    assert measures("It has 5 MW and 140 workers") == {("5", "mw"), ("140", "worker")}
+    assert measures("It has 5 MW and 140 workers") == {("5", "mw"), ("140", "work")}
     assert is_negated("he doesn’t")
     assert is_negated("未完成")
     assert not is_negated("see No. 5")

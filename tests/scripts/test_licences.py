@@ -83,9 +83,7 @@ def test_and_needs_all_and_or_needs_one(names: list[str]) -> None:
         (None, "", [], None),
     ],
 )
-def test_declared(
-    expression: str | None, field: str | None, classifiers: list[str], licence: str | None
-) -> None:
+def test_declared(expression: str | None, field: str | None, classifiers: list[str], licence: str | None) -> None:
     assert declared(expression, field, classifiers)[0] == licence
 
 

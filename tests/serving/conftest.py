@@ -19,7 +19,7 @@ from rag.testing import HashEmbedder, OverlapReranker
 from serving.app import create_app
 from serving.ledger import MIGRATIONS, SCOPES, VERSION_TABLE, Ledger
 from serving.limits import MemoryLimiter
-from serving.services import Services
+from serving.services import Provider, Services
 from serving.settings import ServingSettings
 from tests.serving.doubles import MemoryIngestion, ScriptedPipeline
 
@@ -40,6 +40,13 @@ def ledger_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ledger") / "template.db"
     asyncio.run(_prepare(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def shared_app() -> FastAPI:
+    """One application for all tests with usual settings: building the routes takes longer than most tests. It
+    holds nothing but the services, which each house sets anew."""
+    return create_app(Provider(ServingSettings()))
 
 
 @dataclass
@@ -89,7 +96,7 @@ Opener = Callable[..., Any]
 
 
 @pytest.fixture
-async def make_house(tmp_path: Path, ledger_template: Path) -> AsyncIterator[Opener]:
+async def make_house(tmp_path: Path, ledger_template: Path, shared_app: FastAPI) -> AsyncIterator[Opener]:
     """Opens a house; keyword arguments are settings, `limiter` and `services` are replaced parts."""
     opened: list[House] = []
     shutil.copy(ledger_template, tmp_path / "house.db")
@@ -108,7 +115,11 @@ async def make_house(tmp_path: Path, ledger_template: Path) -> AsyncIterator[Ope
             reranker=OverlapReranker(),
         )
         services = replace(services, **(parts or {}))
-        app = create_app(services, limiter=limiter or MemoryLimiter())
+        if limiter or settings:
+            app = create_app(services, limiter=limiter or MemoryLimiter())
+        else:
+            app = shared_app
+            app.state.provider.set(services)
         house = House(
             app,
             services,

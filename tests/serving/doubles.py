@@ -86,7 +86,7 @@ def plain_script(choices: int = 1) -> list[Delta]:
 
 def cited_script(choices: int = 1) -> list[Delta]:
     """An answer from a passage, annotated as sentences close."""
-    deltas = []
+    deltas = [Delta(citations=(replace(CITED, spans=()),))]
     for n in range(choices):
         spans = tuple(replace(CITED.spans[0], choice=m) for m in range(choices))
         deltas += [
@@ -96,8 +96,8 @@ def cited_script(choices: int = 1) -> list[Delta]:
             Delta(
                 choice=n,
                 finish_reason="stop",
-                citations=(replace(CITED, spans=spans),),
-                retrieval=REPORT,
+                citations=(replace(CITED, spans=spans),) if n == choices - 1 else None,
+                retrieval=REPORT if n == choices - 1 else None,
             ),
         ]
     return [*deltas, Delta(usage=USAGE)]
@@ -299,9 +299,7 @@ class MemoryIngestion(Ingestion):
     async def document(self, tenant, kb_id, doc_id) -> Document:
         return self._pick(self._base(tenant, kb_id).documents, doc_id, "document")
 
-    async def documents(
-        self, tenant, kb_id, page, *, status=None, data_source_id=None, name=None
-    ) -> Listing[Document]:
+    async def documents(self, tenant, kb_id, page, *, status=None, data_source_id=None, name=None) -> Listing[Document]:
         found = [
             one
             for one in self._base(tenant, kb_id).documents.values()

@@ -95,9 +95,7 @@ async def test_usage_per_key_model_and_day(house: House) -> None:
     assert told["small"]["aborted"] == 0
     assert told["hash-embedder"]["prompt_tokens"] == 2
     day = told["small"]["day"]
-    assert (await house.http.get(f"/v1/usage?start={day}&end={day}&model=small")).json()["data"] == [
-        told["small"]
-    ]
+    assert (await house.http.get(f"/v1/usage?start={day}&end={day}&model=small")).json()["data"] == [told["small"]]
     assert (await house.http.get("/v1/usage?end=2000-01-01")).json()["data"] == []
     assert (await house.http.get("/v1/usage?start=yesterday")).status_code == 400
 

@@ -69,9 +69,7 @@ def _routes(house: House) -> list[tuple[str, str]]:
     return [(m.upper(), re.sub(r"{\w+}", "x", p)) for p, methods in paths.items() for m in methods]
 
 
-@pytest.mark.parametrize(
-    "authorization", [None, f"Bearer {WRONG}", "Basic abc", "Bearer ", "Bearer " + "x" * 9999]
-)
+@pytest.mark.parametrize("authorization", [None, f"Bearer {WRONG}", "Basic abc", "Bearer ", "Bearer " + "x" * 9999])
 async def test_every_route_wants_a_key(house: House, authorization: str | None) -> None:
     client = house.client(None)
     headers = {"Authorization": authorization} if authorization else {}

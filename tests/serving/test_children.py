@@ -188,7 +188,7 @@ async def test_probe_reads_the_status(reply: bytes, expected: bool) -> None:
 
 
 async def test_probe_of_nobody_is_an_os_error() -> None:
-    with children.reserve() as reserved, pytest.raises(OSError, match="refused|failed"):
+    with children.reserve() as reserved, pytest.raises(OSError, match=r"refused|failed"):
         await children.answers(children.port_of(reserved), "/")()
 
 

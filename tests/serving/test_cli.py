@@ -6,11 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-HEAVY = ("fastapi", "torch", "celery", "sqlalchemy", "uvicorn", "pydantic", "numpy", "qdrant_client", "httpx")
+from serving import cli
+
+# pydantic is not in the list: typer imports it by itself.
+HEAVY = ("fastapi", "torch", "celery", "sqlalchemy", "uvicorn", "numpy", "qdrant_client", "httpx", "psutil")
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -19,9 +24,33 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "COLUMNS": "200", **more}
 
 
-def tensoras(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "serving.cli", *arguments]
-    return subprocess.run(command, env=environment(**more), capture_output=True, text=True, timeout=60, check=False)
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Tensoras = Callable[..., Done]
+
+
+@pytest.fixture
+def tensoras(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tensoras:
+    """The command in this process, which has everything imported already: arguments, then variables by name."""
+
+    def run(*arguments: str, **variables: str) -> Done:
+        for name in set(os.environ) - set(environment()):
+            monkeypatch.delenv(name)
+        for name, value in {"COLUMNS": "200", **variables}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["tensoras", *arguments])
+        monkeypatch.setattr("serving.logs.set_up", lambda level: None)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return Done(ended.value.code or 0, out, err)  # type: ignore[arg-type]
+
+    return run
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["version"]], ids=" ".join)
@@ -39,13 +68,13 @@ def test_no_heavy_module_for_a_light_question(arguments: list[str]) -> None:
     assert done.stdout.strip()
 
 
-def test_help_names_the_commands() -> None:
+def test_help_names_the_commands(tensoras: Tensoras) -> None:
     done = tensoras("--help")
     assert done.returncode == 0
     assert all(word in done.stdout for word in ("serve", "worker", "version", "settings"))
 
 
-def one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> None:
+def one_sentence(done: Done, *words: str) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
@@ -54,24 +83,24 @@ def one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in last
 
 
-def test_a_misspelt_setting(tmp_path: Path) -> None:
+def test_a_misspelt_setting(tensoras: Tensoras, tmp_path: Path) -> None:
     done = tensoras("serve", "--data-dir", str(tmp_path / "data"), TENSORAS_PROT="1")
     one_sentence(done, "TENSORAS_PROT", "TENSORAS_PORT")
     assert not (tmp_path / "data").exists()
 
 
-def test_a_wrong_value_is_named_and_not_repeated(tmp_path: Path) -> None:
+def test_a_wrong_value_is_named_and_not_repeated(tensoras: Tensoras, tmp_path: Path) -> None:
     done = tensoras("serve", "--data-dir", str(tmp_path), TENSORAS_BOOTSTRAP_KEY="geheim")
     one_sentence(done, "TENSORAS_BOOTSTRAP_KEY", "16 characters")
     assert "geheim" not in done.stderr
 
 
-def test_engines_that_are_no_json(tmp_path: Path) -> None:
+def test_engines_that_are_no_json(tensoras: Tensoras, tmp_path: Path) -> None:
     one_sentence(tensoras("serve", "--data-dir", str(tmp_path), "--port", "0", ENGINES="{nope"), "ENGINES")
 
 
 @pytest.mark.parametrize("value", ["0", "many", "99999", "-1"])
-def test_wrong_engine_threads(tmp_path: Path, value: str) -> None:
+def test_wrong_engine_threads(tensoras: Tensoras, tmp_path: Path, value: str) -> None:
     folder = tmp_path / "engine"
     for name in ("bin/python", "engine.stamp", "models/smollm2-135m-instruct/conversion.json"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -88,29 +117,30 @@ def test_wrong_engine_threads(tmp_path: Path, value: str) -> None:
     one_sentence(done, "TENSORAS_ENGINE_THREADS", "1 to 1024")
 
 
-def test_a_port_that_is_taken(tmp_path: Path) -> None:
+def test_a_port_that_is_taken(tensoras: Tensoras, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         one_sentence(tensoras("serve", "--port", port, "--data-dir", str(tmp_path)), port, "taken", "--port")
 
 
-def test_a_host_that_is_unknown(tmp_path: Path) -> None:
+def test_a_host_that_is_unknown(tensoras: Tensoras, tmp_path: Path) -> None:
     one_sentence(tensoras("serve", "--host", "no such host", "--data-dir", str(tmp_path)), "--host")
 
 
-def test_a_data_folder_that_cannot_be(tmp_path: Path) -> None:
+def test_a_data_folder_that_cannot_be(tensoras: Tensoras, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     one_sentence(tensoras("serve", "--data-dir", str(tmp_path / "file")), "--data-dir")
 
 
 def test_worker_without_settings_is_refused_in_a_sentence() -> None:
-    done = tensoras("worker")
+    command = [sys.executable, "-m", "serving.cli", "worker"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     assert "DATABASE_URL" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_settings_hide_secrets() -> None:
+def test_settings_hide_secrets(tensoras: Tensoras) -> None:
     engines = '{"m": {"urls": ["http://e/v1"], "api_key": "engine-secret"}}'
     done = tensoras(
         "settings",
@@ -129,7 +159,7 @@ def test_settings_hide_secrets() -> None:
     assert len({line.partition("=")[0] for line in lines}) == len(lines)
 
 
-def test_unknown_command() -> None:
+def test_unknown_command(tensoras: Tensoras) -> None:
     done = tensoras("serv")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

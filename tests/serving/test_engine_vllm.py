@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 def test_command(tmp_path: Path) -> None:
     command = vllm.command(Engine(tmp_path), 4711)
     assert command[:3] == (str(tmp_path / "bin" / "python"), "-m", "vllm.entrypoints.openai.api_server")
-    options = dict(zip(command, command[1:], strict=False))
+    options = dict(itertools.pairwise(command))
     assert (options["--host"], options["--port"]) == ("127.0.0.1", "4711")
     assert options["--served-model-name"] == "smollm2-135m-instruct"
     assert "--no-enable-chunked-prefill" in command

@@ -76,9 +76,7 @@ async def test_retry_after_is_whole_seconds(house: House) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_bug_tells_only_the_request_id(
-    house: House, stream: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_bug_tells_only_the_request_id(house: House, stream: bool, caplog: pytest.LogCaptureFixture) -> None:
     house.pipeline.script = [ZeroDivisionError("secret /etc/passwd")]
     headers = {"x-request-id": "abc-1"}
     answer = await house.http.post("/v1/chat/completions", json={**CHAT, "stream": stream}, headers=headers)
@@ -205,9 +203,7 @@ async def test_control_characters_in_the_path(house: House) -> None:
         ({"knowledge_bases": ["kb"] * 65}, "knowledge_bases", "invalid_value"),
     ],
 )
-async def test_validation_names_the_field(
-    house: House, change: dict[str, Any], param: str, code: str
-) -> None:
+async def test_validation_names_the_field(house: House, change: dict[str, Any], param: str, code: str) -> None:
     for stream in ({}, {"stream": True}):
         body = {**CHAT, **({} if "stream_options" in change else stream), **change}
         answer = await house.http.post("/v1/chat/completions", json=body)

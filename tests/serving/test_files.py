@@ -25,11 +25,7 @@ HEADER = f"multipart/form-data; boundary={B}"
 
 def part(name: str, value: bytes, filename: str | None = None, extra: str = "") -> bytes:
     shown = f'; filename="{filename}"' if filename is not None else ""
-    return (
-        f'--{B}\r\nContent-Disposition: form-data; name="{name}"{shown}\r\n{extra}\r\n'.encode()
-        + value
-        + b"\r\n"
-    )
+    return f'--{B}\r\nContent-Disposition: form-data; name="{name}"{shown}\r\n{extra}\r\n'.encode() + value + b"\r\n"
 
 
 END = f"--{B}--\r\n".encode()
@@ -41,9 +37,7 @@ async def send(house: House, body: bytes, content_type: str = HEADER) -> Any:
     return await house.http.post("/v1/files", content=body, headers={"Content-Type": content_type})
 
 
-async def put(
-    house: House, data: bytes = b"hello\n", name: str = "a.txt", purpose: Any = "assistants"
-) -> Any:
+async def put(house: House, data: bytes = b"hello\n", name: str = "a.txt", purpose: Any = "assistants") -> Any:
     return await house.openai.files.create(file=(name, data), purpose=purpose)
 
 
@@ -60,9 +54,7 @@ async def test_the_object(house: House) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "data", [b"", bytes(range(256)) * 33 + b"\r\n\n\r\x00end", b"\r\n--XbX", b"x" * 3_000_000]
-)
+@pytest.mark.parametrize("data", [b"", bytes(range(256)) * 33 + b"\r\n\n\r\x00end", b"\r\n--XbX", b"x" * 3_000_000])
 async def test_round_trip(house: House, data: bytes) -> None:
     made = await put(house, data, "bin.dat")
     assert made.bytes == len(data)
@@ -112,8 +104,7 @@ def test_disposition_is_a_header(name: str) -> None:
         (part("purpose", b"a" * 5000) + part("file", b"x", "a") + END, "purpose", "invalid_value"),
         (PURPOSE + part("file", b"x", "a"), None, "invalid_multipart"),
         (
-            PURPOSE
-            + f'--{B}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\ncut'.encode(),
+            PURPOSE + f'--{B}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\ncut'.encode(),
             None,
             "invalid_multipart",
         ),
@@ -133,9 +124,7 @@ async def test_bad_forms_leave_nothing(house: House, body: bytes, param: str | N
     assert (await house.http.get("/v1/files")).json()["data"] == []
 
 
-@pytest.mark.parametrize(
-    "kind", ["application/json", "multipart/form-data", "", "multipart/form-data; boundary="]
-)
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data", "", "multipart/form-data; boundary="])
 async def test_what_is_not_a_form(house: House, kind: str) -> None:
     answer = await send(house, GOOD, kind)
     assert answer.status_code == 400
@@ -149,9 +138,7 @@ async def test_too_large_files(make_house: Any, declared: bool) -> None:
     house: House = await make_house(max_file_mb=1)
     body = PURPOSE + part("file", b"x" * (1024 * 1024 + 1), "big") + END
     pieces = _pieces(body, 65536)
-    answer = await house.http.post(
-        "/v1/files", content=body if declared else pieces, headers={"Content-Type": HEADER}
-    )
+    answer = await house.http.post("/v1/files", content=body if declared else pieces, headers={"Content-Type": HEADER})
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "file_too_large"
     assert house.files_on_disk() == []
@@ -294,9 +281,7 @@ async def test_a_client_that_leaves_in_mid_upload(house: House) -> None:
     assert (await house.http.get("/v1/files")).json()["data"] == []
 
 
-async def test_a_row_that_cannot_be_written_takes_the_bytes_back(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_row_that_cannot_be_written_takes_the_bytes_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fails(_: Any) -> None:
         raise Unavailable("the disk is full")
 

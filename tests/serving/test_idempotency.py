@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from rag.errors import Unavailable
+from serving.ledger import Ledger
 from serving.ledger.idempotency import KEEP_SECONDS, LEASE_SECONDS, Slot
 from serving.ledger.tables import idempotency
 from serving.routes import idempotent
@@ -118,6 +119,13 @@ async def test_answers_are_kept_for_a_day(house: House) -> None:
     async with house.services.database.begin() as connection:
         await connection.execute(update(idempotency).values(created_at=int(time.time()) - KEEP_SECONDS))
     assert await book.purge() == 1
+    assert (await book.claim(slot, "again")).owner
+    async with house.services.database.begin() as connection:
+        await connection.execute(update(idempotency).values(created_at=int(time.time()) - KEEP_SECONDS))
+    # A new process tidies up with its first claim.
+    await Ledger(house.services.database).idempotency.claim(Slot("t", "k", "fresh"), "f")
+    async with house.services.database.connect() as connection:
+        assert (await connection.scalars(select(idempotency.c.token))).all() == ["fresh"]
 
 
 async def test_files(house: House) -> None:

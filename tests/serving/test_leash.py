@@ -16,7 +16,7 @@ LEASH = [sys.executable, "-I", "-S", leash.__file__]
 
 
 def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*LEASH, *arguments], capture_output=True, text=True, timeout=30, **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run([*LEASH, *arguments], capture_output=True, text=True, timeout=30, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
 
 def wait_gone(pid: int, seconds: float = 20.0) -> None:
@@ -34,17 +34,13 @@ def wait_gone(pid: int, seconds: float = 20.0) -> None:
 
 def test_the_command_replaces_the_leash() -> None:
     code = "import os; print(os.getpid(), os.getpgrp(), os.getsid(0))"
-    with subprocess.Popen(
-        [*LEASH, "--", sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen([*LEASH, "--", sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         output, _ = process.communicate(timeout=30)
     assert {int(word) for word in output.split()} == {process.pid}
 
 
 def test_exit_code_and_arguments_pass_through() -> None:
-    done = run(
-        "--", sys.executable, "-c", "import sys; print(sys.argv[1:]); sys.exit(7)", "--parent", "--", "ü *"
-    )
+    done = run("--", sys.executable, "-c", "import sys; print(sys.argv[1:]); sys.exit(7)", "--parent", "--", "ü *")
     assert (done.returncode, done.stdout.strip()) == (7, "['--parent', '--', 'ü *']")
 
 
@@ -53,9 +49,7 @@ def test_works_as_a_group_leader_already() -> None:
     assert done.stdout == "ran\n"
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["--"], ["python"], ["--parent", "--"], ["--parent", "x", "--", "true"]]
-)
+@pytest.mark.parametrize("arguments", [[], ["--"], ["python"], ["--parent", "--"], ["--parent", "x", "--", "true"]])
 def test_wrong_usage_is_explained(arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
@@ -108,9 +102,7 @@ def test_kill_9_of_the_parent_ends_the_command() -> None:
         "p = subprocess.Popen([*sys.argv[1:]]); print(p.pid, flush=True); time.sleep(120)"
     ).replace("[*sys.argv[1:]]", "[*sys.argv[1:4], '--parent', str(os.getpid()), *sys.argv[4:]]")
     # argv: python -I -S leash -- …: the parent is put in before `--`.
-    parent_code = parent_code.replace("sys.argv[1:4]", "sys.argv[1:5]").replace(
-        "sys.argv[4:]", "sys.argv[5:]"
-    )
+    parent_code = parent_code.replace("sys.argv[1:4]", "sys.argv[1:5]").replace("sys.argv[4:]", "sys.argv[5:]")
     command = [sys.executable, "-c", parent_code, *LEASH, "--", sys.executable, "-c", sleeper]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None

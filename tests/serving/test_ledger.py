@@ -144,9 +144,7 @@ async def test_of_two_deletions_one_wins(ledger: Ledger) -> None:
     file_id = new_file_id()
     made = new_file("t", file_id=file_id, filename="f", purpose="batch", stored=("0", 1), content_type="x")
     await ledger.files.add(made)
-    done = await asyncio.gather(
-        *(ledger.files.remove("t", file_id) for _ in range(4)), return_exceptions=True
-    )
+    done = await asyncio.gather(*(ledger.files.remove("t", file_id) for _ in range(4)), return_exceptions=True)
     assert sum(one == made for one in done) == 1
     assert sum(isinstance(one, NotFound) for one in done) == 3
 

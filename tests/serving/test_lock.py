@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -35,9 +36,7 @@ def test_a_second_server_is_refused_with_pid_and_folder(tmp_path: Path) -> None:
         try:
             with pytest.raises(ConfigurationError) as caught, server_lock(tmp_path):
                 pass
-            expected = (
-                f"another server (pid {other.pid}) is using {tmp_path}; stop it or choose another --data-dir"
-            )
+            expected = f"another server (pid {other.pid}) is using {tmp_path}; stop it or choose another --data-dir"
             assert caught.value.message == expected
         finally:
             other.kill()
@@ -60,9 +59,7 @@ def test_released_and_taken_again(tmp_path: Path) -> None:
 def test_refusal_leaves_the_holders_pid(tmp_path: Path) -> None:
     with server_lock(tmp_path):
         code = HOLDER.format(then="pass")
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=30
-        )
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=30)
         assert done.returncode != 0
         assert f"(pid {os.getpid()})" in done.stderr
         assert (tmp_path / NAME).read_text() == f"{os.getpid()}\n"
@@ -121,3 +118,13 @@ def test_rubbish_in_the_lock_file_is_harmless(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"\xff" * 5000)
     with server_lock(tmp_path):
         assert (tmp_path / NAME).read_text() == f"{os.getpid()}\n"
+
+
+def test_a_curious_reader_is_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody holds a shared lock for a moment, to see whether a server runs."""
+    (tmp_path / NAME).touch()
+    with (tmp_path / NAME).open() as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        monkeypatch.setattr("serving.lock.time.sleep", lambda _: fcntl.flock(reader, fcntl.LOCK_UN))
+        with server_lock(tmp_path):
+            pass

@@ -19,9 +19,7 @@ from serving.processes import Record
 @pytest.fixture
 def group() -> Iterator[subprocess.Popen[str]]:
     """A leader with one child that ignores SIGTERM; both print when they are ready."""
-    inner = (
-        "import signal, time; signal.signal(15, signal.SIG_IGN); print('inner', flush=True); time.sleep(120)"
-    )
+    inner = "import signal, time; signal.signal(15, signal.SIG_IGN); print('inner', flush=True); time.sleep(120)"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -57,7 +55,7 @@ def test_left_over_without_its_leader(group: subprocess.Popen[str]) -> None:
 @pytest.mark.parametrize(
     "change",
     [{"created": 1.0}, {"boot": 5}, {"pgid": 1}, {"pid": 0, "pgid": 0}, {"pid": 1, "pgid": 1}],
-    ids=lambda change: "-".join(change),
+    ids="-".join,
 )
 async def test_strangers_are_left_alone(group: subprocess.Popen[str], change: dict[str, float]) -> None:
     item = replace(recorded(group), **change)  # type: ignore[arg-type]
@@ -101,9 +99,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '[{"name": 1}]', '{"a": 1}', "\x00"])
-def test_rubbish_counts_as_nothing_and_is_told(
-    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_rubbish_counts_as_nothing_and_is_told(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "children.json"
     path.write_text(content)
     assert processes.load(path) == []
@@ -118,6 +114,4 @@ def test_no_file_is_no_news(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 def test_own_process_is_never_a_left_over() -> None:
     """Our group is led by somebody else, or recorded with another time."""
     me = psutil.Process()
-    assert not processes.leftover(
-        Record("me", me.pid, me.pid, me.create_time() - 99, int(psutil.boot_time()))
-    )
+    assert not processes.leftover(Record("me", me.pid, me.pid, me.create_time() - 99, int(psutil.boot_time())))

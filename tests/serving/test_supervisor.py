@@ -109,9 +109,7 @@ async def test_a_child_that_dies_is_started_again(tmp_path: Path, caplog: pytest
 async def test_exit_code_is_told(tmp_path: Path) -> None:
     async with supervised(tmp_path, child(tmp_path, "raise SystemExit(3)")) as supervisor:
         await supervisor.wait_for(lambda: supervisor.status["child"].restarts >= 3)
-        assert supervisor.readiness()["child"].startswith(
-            "stopped unexpectedly (exit code 3), starts again in"
-        )
+        assert supervisor.readiness()["child"].startswith("stopped unexpectedly (exit code 3), starts again in")
 
 
 async def test_never_two_at_once(tmp_path: Path) -> None:
@@ -275,9 +273,7 @@ async def test_secrets_are_not_in_command_lines_nor_in_repr(tmp_path: Path) -> N
     )
     async with supervised(tmp_path, item) as supervisor:
         await supervisor.wait_up()
-        listed = subprocess.run(
-            ["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True
-        ).stdout
+        listed = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         assert SLEEP in listed
         assert "hush-hush" not in listed
     assert "hush-hush" not in repr(item)
@@ -394,3 +390,25 @@ def test_back_off_grows_to_its_limit_and_resets(lives: list[float]) -> None:
 )
 def test_sentences(status: Status, words: str) -> None:
     assert words in status.sentence()
+
+
+async def test_a_child_may_be_started_later(tmp_path: Path) -> None:
+    items = [child(tmp_path, SLEEP, name) for name in ("first", "second")]
+    supervisor = Supervisor(items, run_dir=tmp_path / "run")
+    await supervisor.start(later=("second",))
+    await supervisor.wait_up("first")
+    assert supervisor.readiness() == {"first": "up", "second": "starting"}
+    assert supervisor.status["second"].pid is None
+    supervisor.start_later()
+    await supervisor.wait_up()
+    await supervisor.stop()
+    supervisor.start_later()
+    assert supervisor.readiness() == {"first": "stopped", "second": "stopped"}
+
+
+async def test_stop_of_a_child_that_was_never_started(tmp_path: Path) -> None:
+    supervisor = Supervisor([child(tmp_path, SLEEP)], run_dir=tmp_path / "run")
+    await supervisor.start(later=("child",))
+    await supervisor.stop()
+    supervisor.start_later()
+    assert supervisor.status["child"].pid is None

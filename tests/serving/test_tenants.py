@@ -41,9 +41,7 @@ async def furnish(house: House, tenant: str) -> dict[str, str]:
 
 
 def routes(house: House) -> list[tuple[str, str]]:
-    return [
-        (m.upper(), p) for p, ms in house.app.openapi()["paths"].items() for m in ms if p.startswith("/v1")
-    ]
+    return [(m.upper(), p) for p, ms in house.app.openapi()["paths"].items() for m in ms if p.startswith("/v1")]
 
 
 def filled(path: str, ids: dict[str, str]) -> str:

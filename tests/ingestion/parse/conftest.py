@@ -1,22 +1,14 @@
-"""Small builders of documents, and the folder of real ones."""
+"""Fixtures that write small documents."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-CORPUS = Path(__file__).resolve().parents[3].parent / "shared" / "corpora" / "documents"
-
-Maker = Callable[[str, bytes | str], Path]
-ZipMaker = Callable[[str, Mapping[str, bytes | str]], Path]
-
-
-@pytest.fixture
-def corpus() -> Path:
-    return CORPUS
+from tests.ingestion.parse.builders import Maker, ZipMaker
 
 
 @pytest.fixture

@@ -21,9 +21,7 @@ from .conftest import OpenService
 KEY = "s3cret-ключ"
 
 
-async def refused(
-    http: httpx.AsyncClient, method: str, path: str, body: Any = None, status: int = 400
-) -> str:
+async def refused(http: httpx.AsyncClient, method: str, path: str, body: Any = None, status: int = 400) -> str:
     """The error text of a request that must fail with `status`, in Qdrant's shape."""
     answer = await http.request(method, path, json=body)
     assert answer.status_code == status, answer.text
@@ -149,7 +147,7 @@ async def test_values_out_of_range(http: httpx.AsyncClient, subtests: pytest.Sub
             assert text.startswith("Validation error")
 
 
-NO_EFFECT = [
+NO_EFFECT: list[dict[str, Any]] = [
     {"shard_number": 2},
     {"replication_factor": 3},
     {"sharding_method": "custom"},
@@ -205,9 +203,7 @@ async def test_bodies_that_are_not_json(http: httpx.AsyncClient) -> None:
     assert (await post(b'{"filter":' * 5000 + b"{}" + b"}" * 5000)).status_code == 400
     nested = b'{"filter":' + b'{"must":[' * 150 + b"{}" + b"]}" * 150 + b"}"
     assert (await post(nested)).status_code in (200, 400)
-    plain = await http.post(
-        "/collections/docs/points/count", content=b"{}", headers={"content-type": "text/plain"}
-    )
+    plain = await http.post("/collections/docs/points/count", content=b"{}", headers={"content-type": "text/plain"})
     assert plain.status_code == 415
     assert (await post(b"{}", **{"content-encoding": "gzip"})).status_code == 415
 
@@ -289,9 +285,7 @@ async def test_update_operations_in_one_request(docs: AsyncQdrantClient) -> None
     await docs.batch_update_points(
         "docs",
         [
-            m.UpsertOperation(
-                upsert=m.PointsList(points=[m.PointStruct(id=50, vector={}, payload={"n": 50})])
-            ),
+            m.UpsertOperation(upsert=m.PointsList(points=[m.PointStruct(id=50, vector={}, payload={"n": 50})])),
             m.SetPayloadOperation(set_payload=m.SetPayload(payload={"n": 51}, points=[50])),
             m.DeleteOperation(delete=m.PointIdsList(points=[0, 1])),
         ],
@@ -334,9 +328,7 @@ async def test_the_idf_corpus_keeps_other_tenants_out_of_the_scores(docs: AsyncQ
     asked = m.SparseVector(indices=[4], values=[1.0])
 
     async def score(params: m.SearchParams | None) -> float:
-        found = await docs.query_points(
-            "docs", query=asked, using="sparse", query_filter=mine, search_params=params
-        )
+        found = await docs.query_points("docs", query=asked, using="sparse", query_filter=mine, search_params=params)
         assert [point.id for point in found.points] == [4]
         return found.points[0].score
 
@@ -360,16 +352,18 @@ async def test_unknown_routes_say_what_to_do(http: httpx.AsyncClient) -> None:
 
 async def test_without_the_key_nothing_is_read_or_changed(service: Service) -> None:
     transport = httpx.ASGITransport(app=create_app(service, KEY))
+    # As bytes: the key is not ASCII, and that is how a client sends it.
     right = KEY.encode()
     body = {"vectors": {"size": 2, "distance": "Dot"}}
     async with httpx.AsyncClient(transport=transport, base_url="http://vectord") as http:
-        for headers in (
+        wrong: list[dict[bytes, bytes]] = [
             {},
-            {"api-key": "wrong"},
-            {"api-key": right[:-1]},
-            {"authorization": "Bearer wrong"},
-            {"api-key": b"\xff"},
-        ):
+            {b"api-key": b"wrong"},
+            {b"api-key": right[:-1]},
+            {b"authorization": b"Bearer wrong"},
+            {b"api-key": b"\xff"},
+        ]
+        for headers in wrong:
             for method, path in (
                 ("PUT", "/collections/x"),
                 ("GET", "/collections"),
@@ -381,8 +375,8 @@ async def test_without_the_key_nothing_is_read_or_changed(service: Service) -> N
                 assert "API" in answer.json()["status"]["error"]
         assert service.names() == []
         assert (await http.get("/healthz")).status_code == 200
-        assert (await http.put("/collections/x", json=body, headers={"api-key": right})).status_code == 200
-        bearer = {"authorization": b"Bearer " + right}
+        assert (await http.put("/collections/x", json=body, headers={b"api-key": right})).status_code == 200
+        bearer = {b"authorization": b"Bearer " + right}
         assert (await http.get("/collections", headers=bearer)).status_code == 200
         gone = await http.delete("/collections/x", headers={"api-key": "wrong"})
         assert gone.status_code == 401
@@ -417,9 +411,7 @@ async def test_too_many_waiting_writes_are_refused_at_once(open_service: OpenSer
         await http.put("/collections/x", json={"vectors": {"size": 2, "distance": "Dot"}})
         release = asyncio.Event()
         loop = asyncio.get_running_loop()
-        busy = service.get("x").submit(
-            lambda: asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
-        )
+        busy = service.get("x").submit(lambda: asyncio.run_coroutine_threadsafe(release.wait(), loop).result())
         point = {"points": [{"id": 1, "vector": [1.0, 2.0]}]}
         waiting = [asyncio.create_task(http.put("/collections/x/points", json=point)) for _ in range(3)]
         await asyncio.sleep(0)
@@ -464,9 +456,7 @@ async def test_a_full_disk_refuses_writes_but_not_deletes(open_service: OpenServ
         assert (await http.post("/collections/x/points/delete", json={"points": [1]})).status_code == 200
 
 
-async def test_vectors_come_back_as_short_as_float32_allows(
-    docs: AsyncQdrantClient, http: httpx.AsyncClient
-) -> None:
+async def test_vectors_come_back_as_short_as_float32_allows(docs: AsyncQdrantClient, http: httpx.AsyncClient) -> None:
     await docs.create_collection("dot", vectors_config=m.VectorParams(size=2, distance=m.Distance.DOT))
     await docs.upsert("dot", [m.PointStruct(id=2**64 - 1, vector=[0.1, 0.7])])
     answer = await http.post("/collections/dot/points", json={"ids": [2**64 - 1], "with_vector": True})

@@ -56,9 +56,7 @@ def test_aliases_and_collections_share_one_space_of_names(service: Service) -> N
         service.change_aliases(alias("x", "y"))
     renamed = rest.RenameAlias(old_alias_name="none", new_alias_name="y")
     with pytest.raises(NotFound, match="none"):
-        service.change_aliases(
-            rest.ChangeAliasesOperation(actions=[rest.RenameAliasOperation(rename_alias=renamed)])
-        )
+        service.change_aliases(rest.ChangeAliasesOperation(actions=[rest.RenameAliasOperation(rename_alias=renamed)]))
     assert not service.drop("x"), "an alias is not followed by a delete"
     assert service.aliases() == {"x": "a"}
 
@@ -146,9 +144,7 @@ def test_a_registry_of_the_future_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["gone", "emptied", "config"])
-def test_one_broken_shard_does_not_take_the_others_down(
-    open_service: OpenService, tmp_path: Path, damage: str
-) -> None:
+def test_one_broken_shard_does_not_take_the_others_down(open_service: OpenService, tmp_path: Path, damage: str) -> None:
     service = open_service()
     service.create("good", CREATE)
     service.create("bad", CREATE)
@@ -171,9 +167,7 @@ def test_one_broken_shard_does_not_take_the_others_down(
     assert again.describe("bad")["points_count"] == 0
 
 
-def test_a_refused_configuration_leaves_the_name_free(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_configuration_leaves_the_name_free(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise EngineFault("no")
 

@@ -23,9 +23,7 @@ from rag.vectord.indexes import Index
 
 from .conftest import OpenService
 
-STRICT = m.StrictModeConfig(
-    enabled=True, unindexed_filtering_retrieve=False, unindexed_filtering_update=False
-)
+STRICT = m.StrictModeConfig(enabled=True, unindexed_filtering_retrieve=False, unindexed_filtering_update=False)
 INDEXES = {
     "kb": Index("keyword", {"is_tenant": True}),
     "prefixed": Index("keyword", {"prefix": True}),
@@ -54,7 +52,7 @@ def nested(key: str, inner: m.Filter) -> m.Filter:
 word = m.MatchValue(value="x")
 number = m.MatchValue(value=1)
 above = m.Range(gt=1)
-after = m.DatetimeRange(gt="2024-01-01T00:00:00Z")  # type: ignore[arg-type]
+after = m.DatetimeRange(gt="2024-01-01T00:00:00Z")
 CASES = [
     (condition("kb", match=word), None),
     (condition("kb", match=m.MatchAny(any=["a", "b"])), None),
@@ -188,8 +186,6 @@ async def test_strict_mode_guards_every_operation_and_survives_a_restart(
         assert (await client.count("strict")).count == 1
         if restarted:
             assert not any(await refusals(client, condition("kb", match=word)))
-            assert (await client.retrieve("strict", [1]))[0].payload == {}, (
-                "cleared by filter, so not deleted"
-            )
+            assert (await client.retrieve("strict", [1]))[0].payload == {}, "cleared by filter, so not deleted"
         await client.close()
         service.close()

@@ -25,9 +25,7 @@ from rag.vectord.shards import Collection
 from .conftest import OpenService
 
 DIM = 16
-LOW = Limits(
-    optimize_threshold=400, optimize_quiet_seconds=0, tick_seconds=0.01, optimize_backoff_seconds=3600
-)
+LOW = Limits(optimize_threshold=400, optimize_quiet_seconds=0, tick_seconds=0.01, optimize_backoff_seconds=3600)
 CREATE = rest.CreateCollection(
     vectors={"dense": rest.VectorParams(size=DIM, distance=rest.Distance.COSINE)},
     optimizers_config=rest.OptimizersConfigDiff(indexing_threshold=1),
@@ -82,9 +80,7 @@ def test_contents_and_answers_survive_a_build_under_load(open_service: OpenServi
     write(
         service,
         lambda _, context: [
-            updates.Change(
-                edge.UpdateOperation.create_field_index("n", edge.PayloadSchemaType.Integer), reindexes=True
-            )
+            updates.Change(edge.UpdateOperation.create_field_index("n", edge.PayloadSchemaType.Integer), reindexes=True)
         ],
         None,
     )
@@ -172,9 +168,7 @@ def test_when_the_child_dies_the_old_index_stays(
     assert len(contents(collection)) == 450
     assert generation(service) == 0
     upsert(service, 450, 50)
-    assert not is_due(collection, service._backoff["c"], time.monotonic()), (
-        "it must wait before it tries again"
-    )
+    assert not is_due(collection, service._backoff["c"], time.monotonic()), "it must wait before it tries again"
     assert [p.name for p in tmp_path.glob("data/collections/*/*")] == ["gen-0"]
 
 
@@ -205,9 +199,7 @@ def test_a_build_ends_when_it_must(
     open_service: OpenService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     failing_child(tmp_path, monkeypatch, WAITS)
-    service = open_service(
-        Limits(**{**{f: getattr(LOW, f) for f in LOW.__slots__}, "optimize_delta_bytes": 5000})
-    )
+    service = open_service(Limits(**{**{f: getattr(LOW, f) for f in LOW.__slots__}, "optimize_delta_bytes": 5000}))
     service.create("c", CREATE)
     collection = service.get("c")
     upsert(service, 0, 450)

@@ -45,9 +45,7 @@ class Server:
         assert answer.status_code == 200, answer.text
 
     def upsert(self, first: int, count: int) -> None:
-        points = [
-            {"id": i, "vector": [1.0, 2.0, 3.0, i], "payload": {"n": i}} for i in range(first, first + count)
-        ]
+        points = [{"id": i, "vector": [1.0, 2.0, 3.0, i], "payload": {"n": i}} for i in range(first, first + count)]
         self.put("/collections/c/points", {"points": points})
 
     def count(self) -> int:
