@@ -20,7 +20,7 @@ install:
 	@PYTHON=$(PYTHON) scripts/install.sh examples
 
 install-test:
-	@PYTHON=$(PYTHON) scripts/install.sh test,examples,llamaindex
+	@PYTHON=$(PYTHON) scripts/install.sh test
 
 engine:  ## the chat engine's own environment and model
 	@$(PYTHON) scripts/install_engine.py
@@ -54,5 +54,6 @@ stop:  ## stop the server that quickstart left running
 lock:  ## write constraints.txt from the installed environment
 	@scripts/lock.sh
 
-clean:
+clean:  ## remove everything that was installed or made here
+	@[ ! -x $(BIN)/python ] || $(BIN)/python examples/stop.py
 	rm -rf .venv .engine .tensoras .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

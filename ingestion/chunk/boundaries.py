@@ -14,6 +14,7 @@ from rag.sentences import sentence_spans
 Offsets = NDArray[np.int64]
 
 _BLANK = re.compile(r"\n[ \t]*\n\s*")
+_SPACE = re.compile(r"\s*")
 _LINE = re.compile(r"\n\s*")
 _SPACES = np.array(sorted(c for c in range(0x3001) if chr(c).isspace()), dtype=np.uint32)
 # Behind these a script without spaces may be cut as behind a word.
@@ -35,8 +36,10 @@ def block_starts(document: ParsedDocument) -> Offsets:
     blocks = document.blocks
     found = {b.start for n, b in enumerate(blocks) if n == 0 or blocks[n - 1].kind != "heading"}
     found.update(block.end for block in blocks if block.kind != "heading")
+    below_heading = {block.end for block in blocks if block.kind == "heading"}
     for start, end in gaps(document):
-        found.update(blank.end() for blank in _BLANK.finditer(document.text, start, end))
+        blanks = _BLANK.finditer(document.text, start, end)
+        found.update(blank.end() for blank in blanks if blank.start() not in below_heading)
     return _offsets(found)
 
 
@@ -53,14 +56,14 @@ def sentence_starts(document: ParsedDocument) -> Offsets:
         else:
             found += _sentences(text, block.start, block.end, skip_first=below_heading)
         below_heading = block.kind == "heading"
+    headings = {block.end for block in document.blocks if block.kind == "heading"}
     for start, end in gaps(document):
-        found += _sentences(text, start, end, skip_first=False)
+        found += _sentences(text, start, end, skip_first=start in headings)
     return _offsets(found)
 
 
 def word_starts(document: ParsedDocument) -> Offsets:
-    """Everywhere behind white space, and behind the punctuation of scripts without spaces. Inside tables only
-    rows, inside headings and directly below them nothing."""
+    """Behind white space and the punctuation of scripts without spaces, but not inside what is kept whole."""
     codes = np.frombuffer(document.text.encode("utf-32-le"), dtype=np.uint32)
     behind = np.isin(codes, _SPACES) | np.isin(codes, _PAUSES)
     marks = np.flatnonzero(behind).astype(np.int64) + 1
@@ -72,10 +75,11 @@ def word_starts(document: ParsedDocument) -> Offsets:
 
 def kept_whole(document: ParsedDocument) -> Offsets:
     """(start, end) of table rows, and of headings up to what follows them: no cut inside, if one can be avoided."""
-    blocks, found = document.blocks, []
-    for n, block in enumerate(blocks):
+    found: list[tuple[int, int]] = []
+    for block in document.blocks:
         if block.kind == "heading":
-            found.append((block.start, blocks[n + 1].start + 1 if n + 1 < len(blocks) else block.end))
+            follow = _SPACE.match(document.text, block.end)
+            found.append((block.start, follow.end() + 1 if follow else block.end))
         elif block.kind == "table":
             starts = _lines(document.text, block, skip_first=False)
             found += zip(starts, [*starts[1:], block.end], strict=True)

@@ -96,7 +96,7 @@ class _Packer:
             cut = _last(self._words, done, limit)
             if cut is not None or start < done:
                 return cut if cut is not None else done
-        cut = self._between_tokens(max(done, self._filled(start, limit, _WORD_FILL)), limit)
+        cut = self._between_tokens(max(done, self._filled(start, limit, _WORD_FILL)), limit, anywhere=kept)
         if cut is None:
             cut = _last(self._words, done, limit)
         return cut if cut is not None else self._whole_character(start, limit)
@@ -106,12 +106,15 @@ class _Packer:
         n = int(np.searchsorted(self._kept[:, 0], at, "left")) - 1
         return n >= 0 and at < self._kept[n, 1]
 
-    def _between_tokens(self, least: int, limit: int) -> int | None:
-        """The last token start in (least, limit] that splits no word with letters and no number."""
+    def _between_tokens(self, least: int, limit: int, *, anywhere: bool) -> int | None:
+        """The last token start in (least, limit] that splits no word with letters and no number; unless `anywhere`,
+        also nothing that is kept whole."""
         starts, text = self._tokens.starts, self._text
         low, high = np.searchsorted(starts, least, "right"), np.searchsorted(starts, limit, "right")
         for at in reversed(starts[low:high].tolist()):
-            if at < len(text) and not _splits_word(text[at - 1], text[at]):
+            if at >= len(text) or _splits_word(text[at - 1], text[at]):
+                continue
+            if anywhere or not self._is_kept_whole(at):
                 return int(at)
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -123,6 +124,11 @@ def _zip_errors() -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError, ValueError) as error:
+        raise DocumentError("corrupt_document", "The file is damaged or incomplete. " + _SAVE_AGAIN) from error
+    except OSError as error:
+        # A part that claims to begin before the file does. Any other fault is the disk's and not the document's.
+        if error.errno != errno.EINVAL:
+            raise
         raise DocumentError("corrupt_document", "The file is damaged or incomplete. " + _SAVE_AGAIN) from error
     except NotImplementedError as error:
         raise DocumentError("unsupported_document", _METHOD) from error

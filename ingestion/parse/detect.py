@@ -146,7 +146,7 @@ def _ole_names(path: Path) -> frozenset[str]:
     try:
         with olefile.OleFileIO(str(path)) as ole:
             return frozenset(parts[0].lower() for parts in ole.listdir(streams=True, storages=True))
-    except (OSError, ValueError, IndexError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise DocumentError(
             "corrupt_document",
             "The file is damaged or incomplete. Open it in the program that made it, save it again and upload it.",

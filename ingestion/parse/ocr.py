@@ -3,7 +3,6 @@ refused with needs_ocr."""
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
@@ -26,7 +25,11 @@ _CONFIDENCE = re.compile(rb"^Orientation confidence:\s*([\d.]+)", re.M)
 _MIN_CONFIDENCE = 1.0
 # tesseract takes languages joined by "+"; what is not installed would make it fail.
 _LANGUAGES = ("eng", "deu", "fra", "spa", "ita", "por", "nld", "rus", "ara", "chi_sim", "jpn", "kor")
-_log = logging.getLogger(__name__)
+_TAIL = 300
+
+
+class OcrFailed(Exception):
+    """One page could not be recognized; the others may be."""
 
 
 class Ocr:
@@ -44,7 +47,7 @@ class Ocr:
         return cls(binary) if binary else None
 
     def page(self, page: Any) -> str:
-        """Text of one pdfium page, turned upright first."""
+        """Text of one pdfium page, turned upright first. Raises OcrFailed, or DocumentError past MAX_PAGES."""
         self._pages += 1
         if self._pages > MAX_PAGES:
             raise DocumentError(
@@ -60,13 +63,13 @@ class Ocr:
 
     def image(self, path: Path) -> str:
         """Text of a picture file."""
-        data = path.read_bytes()
-        return self._text(data)
+        return self._text(path.read_bytes())
 
     def _turn(self, image: bytes) -> int:
         """Degrees clockwise to the upright page. Too little text to tell counts as upright."""
-        done = self._run(image, "--psm", "0", "-l", "osd")
-        if done is None:
+        try:
+            done = self._run(image, "--psm", "0", "-l", "osd")
+        except OcrFailed:
             return 0
         found, sure = _ROTATE.search(done), _CONFIDENCE.search(done)
         if found is None or sure is None or float(sure[1]) < _MIN_CONFIDENCE:
@@ -74,27 +77,34 @@ class Ocr:
         return int(found[1])
 
     def _text(self, image: bytes) -> str:
-        return (self._run(image, "--psm", "1", "-l", self._languages) or b"").decode("utf-8", "replace")
+        return self._run(image, "--psm", "1", "-l", self._languages).decode("utf-8", "replace")
 
-    def _run(self, image: bytes, *options: str) -> bytes | None:
+    def _run(self, image: bytes, *options: str) -> bytes:
         try:
             done = subprocess.run(  # noqa: S603 - fixed program, fixed options, data through a pipe
                 [self._binary, "stdin", "stdout", "--dpi", str(_DPI), *options],
                 input=image,
                 capture_output=True,
                 timeout=PAGE_SECONDS,
-                env={"PATH": os.environ.get("PATH", ""), "OMP_THREAD_LIMIT": "1", "LC_ALL": "C"},
+                env=_environment(),
                 check=False,
             )
-        except subprocess.TimeoutExpired:
-            _log.warning("tesseract took longer than %s s for one page; the page is left out", PAGE_SECONDS)
-            return None
-        return done.stdout if done.returncode == 0 else None
+        except subprocess.TimeoutExpired as error:
+            raise OcrFailed(f"tesseract took longer than {PAGE_SECONDS:g} s for one page") from error
+        if done.returncode != 0:
+            raise OcrFailed(f"tesseract: {done.stderr[-_TAIL:].decode('utf-8', 'replace')}")
+        return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    kept = ("PATH", "LD_LIBRARY_PATH", "TESSDATA_PREFIX")
+    values = {name: os.environ[name] for name in kept if name in os.environ}
+    return {**values, "OMP_THREAD_LIMIT": "1", "LC_ALL": "C"}
 
 
 def _installed(binary: str) -> list[str]:
     listing = subprocess.run(  # noqa: S603 - fixed program and options
-        [binary, "--list-langs"], capture_output=True, timeout=PAGE_SECONDS, check=False, text=True
+        [binary, "--list-langs"], capture_output=True, timeout=PAGE_SECONDS, check=False, text=True, env=_environment()
     )
     return [language for language in _LANGUAGES if language in listing.stdout.split()]
 
@@ -122,7 +132,14 @@ def parse_image(path: Path) -> ParsedDocument:
             "server, and "
             "upload it again.",
         )
-    text = ocr.image(path)
+    try:
+        text = ocr.image(path)
+    except OcrFailed as error:
+        raise DocumentError(
+            "needs_ocr",
+            "Text recognition failed on the picture. Save it as PNG, or run it through text recognition yourself, and "
+            "upload it again.",
+        ) from error
     out = Canonical()
     out.page(1, "ocr" if text.strip() else "blank")
     write_text(text, out)

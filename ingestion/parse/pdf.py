@@ -18,7 +18,7 @@ from pypdfium2 import raw
 from ingestion.parse.canonical import MAX_CHARS, Canonical, fold
 from ingestion.parse.elements import PageOutcome, ParsedDocument
 from ingestion.parse.mime import PDF
-from ingestion.parse.ocr import Ocr
+from ingestion.parse.ocr import Ocr, OcrFailed
 from rag.errors import DocumentError
 
 MAX_PAGES = 20_000
@@ -67,7 +67,7 @@ def parse_pdf(path: Path) -> ParsedDocument:
         ocr = Ocr.find()
         pages = _bounded(_read_page(document, index, ocr) for index in range(len(document)))
         title = document.get_metadata_value("Title")
-    _refuse_empty(pages)
+    _refuse_empty(pages, tried_ocr=ocr is not None)
     return _build(pages, title)
 
 
@@ -116,13 +116,18 @@ def _read(page: pdfium.PdfPage, number: int, ocr: Ocr | None) -> PageText:
         return PageText(number, "text", lines)
     picture = _largest_image(page)
     if picture and ocr is not None:
-        read = tuple(Line(line) for line in ocr.page(page).split("\n") if line.strip())
+        try:
+            words = ocr.page(page)
+        except OcrFailed:
+            return PageText(number, "text" if lines else "failed", lines, has_images=True)
+        read = tuple(Line(line) for line in words.split("\n") if line.strip())
         if sum(len(line.text) for line in read) > length:
             return PageText(number, "ocr", read, has_images=True)
     if lines:
         return PageText(number, "text", lines, bool(picture))
     # A scan that nobody can read is not blank: the page count would hide what is missing.
-    return PageText(number, "failed" if picture >= _SCAN_SHARE else "blank", (), bool(picture))
+    unread = ocr is None and picture >= _SCAN_SHARE
+    return PageText(number, "failed" if unread else "blank", (), bool(picture))
 
 
 def _lines(page: pdfium.PdfPage) -> tuple[Line, ...]:
@@ -171,17 +176,24 @@ def _largest_image(page: pdfium.PdfPage) -> float:
     return min(largest, 1.0)
 
 
-def _refuse_empty(pages: list[PageText]) -> None:
+def _refuse_empty(pages: list[PageText], *, tried_ocr: bool) -> None:
     if any(page.lines for page in pages):
         return
-    if any(page.has_images for page in pages):
+    failed = [page for page in pages if page.outcome == "failed"]
+    scanned = [page for page in pages if page.has_images]
+    if scanned and not tried_ocr:
         raise DocumentError(
             "needs_ocr",
             "The PDF holds pictures of pages and no text. Run it through text recognition (OCR), or install "
-            "tesseract "
-            "on the server, and upload it again.",
+            "tesseract on the server, and upload it again.",
         )
-    if pages and all(page.outcome == "failed" for page in pages):
+    if scanned and failed:
+        raise DocumentError(
+            "needs_ocr",
+            "The PDF holds pictures of pages, and text recognition failed on them. Run it through text recognition "
+            "(OCR) yourself and upload it again.",
+        )
+    if pages and len(failed) == len(pages):
         raise DocumentError(
             "corrupt_document",
             "No page of the PDF can be read. Open it in a PDF reader, print it to a new PDF and upload that.",
