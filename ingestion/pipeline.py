@@ -204,8 +204,17 @@ class Pipeline:
         under way would land after whatever is decided next."""
         claim = lease.claim
         await self._write(partial(ledger.begin_storing, claimed=claim, until=lease.until))
-        replace = self._parts.store.replace(_reference(claim, version), built.chunks, built.vectors)
-        return await uninterrupted(replace)
+        return await uninterrupted(self._replace(claim, version, built))
+
+    async def _replace(self, claim: Claim, version: int, built: _Built) -> int:
+        store, reference = self._parts.store, _reference(claim, version)
+        points = await store.replace(reference, built.chunks, built.vectors)
+        if points <= len(built.chunks):
+            return points
+        # An attempt before, with another release of the parser, left more chunks under the same version.
+        log.warning("vectors of an earlier attempt are removed", extra={"document": claim.document_id})
+        await store.delete(Scope(claim.tenant, (claim.kb_id,)), claim.document_id)
+        return await store.replace(reference, built.chunks, built.vectors)
 
     # aftercare -----------------------------------------------------------------------------------
     async def _care(self, lease: Lease) -> None:
@@ -285,7 +294,7 @@ class Pipeline:
 
 
 async def _planned(connection: AsyncConnection, *, claim: Claim, version: int, chunks: list[Chunk]) -> None:
-    rows = (LedgerRow(c.n, c.start, c.end, c.pages[0][1] if c.pages else None) for c in chunks)
+    rows = [LedgerRow(c.n, c.start, c.end, c.pages[0][1] if c.pages else None) for c in chunks]
     await ledger.plan(connection, claim, version, rows)
 
 

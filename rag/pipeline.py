@@ -160,7 +160,8 @@ class _Citing:
 
     def _stream(self, choice: int) -> CitationStream:
         if choice not in self._streams:
-            policy = self.question.rag.citation_policy
+            # With nothing to cite, the strict policy would drop the honest "I do not know" as well.
+            policy = self.question.rag.citation_policy if self.passages else "annotate"
             self._streams[choice] = CitationStream(self._sources, choice=choice, policy=policy)
         return self._streams[choice]
 

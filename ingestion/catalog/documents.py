@@ -104,5 +104,5 @@ async def by_name(
 async def next_version(connection: AsyncConnection, tenant: str, kb_id: str, document_id: str) -> int:
     """Reserves a version number. A number that is never used does no harm."""
     owned = (_t.id == document_id, _t.tenant_id == tenant, _t.knowledge_base_id == kb_id)
-    bump = update(documents).where(*owned).values(last_version=_t.last_version + 1)
-    return int((await connection.execute(bump.returning(_t.last_version))).scalar_one())
+    bump = update(documents).where(*owned).values(reserved_version=_t.reserved_version + 1)
+    return int((await connection.execute(bump.returning(_t.reserved_version))).scalar_one())

@@ -8,7 +8,7 @@ the order of their making.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -204,17 +204,14 @@ def _lease_of(claimed: Claim) -> Update:
     return update(items).where(items.c.id == claimed.item_id, items.c.lease_owner == claimed.owner)
 
 
-async def plan(connection: AsyncConnection, claimed: Claim, version: int, rows: Iterable[LedgerRow]) -> int:
-    """Writes the ledger of `version` anew; returns the number of chunks planned. Raises LeaseLost."""
-    planned = 0
+async def plan(connection: AsyncConnection, claimed: Claim, version: int, rows: Sequence[LedgerRow]) -> None:
+    """Writes the ledger of `version` anew: the chunks that are planned. Raises LeaseLost."""
+    await _change(connection, claimed, chunks_planned=len(rows))
     owned = {"tenant_id": claimed.tenant, "knowledge_base_id": claimed.kb_id}
     document = {"document_id": claimed.document_id, "version": version}
     await connection.execute(delete(chunks).where(_ledger(claimed.document_id, version)))
     for batch in batched(rows, 1000):
         await connection.execute(insert(chunks), [owned | document | row._asdict() for row in batch])
-        planned += len(batch)
-    await _change(connection, claimed, chunks_planned=planned)
-    return planned
 
 
 def _ledger(document_id: str, version: int) -> ColumnElement[bool]:

@@ -60,6 +60,7 @@ async def add_documents(
             "sha256": placement.upload.sha256,
             "version": 0,
             "last_version": placement.version,
+            "reserved_version": placement.version,
             "chunk_count": 0,
             "metadata": {**metadata, **placement.upload.metadata},
             "created_at": at,
@@ -118,6 +119,7 @@ async def _describe(connection: AsyncConnection, tenant: str, placements: Sequen
     """A document without a searchable version is described by its newest bytes: those of `last_version`."""
     for placement in placements:
         mine = (documents.c.id == placement.document_id, documents.c.tenant_id == tenant)
+        await connection.execute(update(documents).where(*mine).values(last_version=placement.version))
         described = update(documents).where(*mine, documents.c.version == 0)
         await connection.execute(described.values(**_target(placement)))
 

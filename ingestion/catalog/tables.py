@@ -80,7 +80,8 @@ data_sources = Table(
     Index("ix_data_sources_kb", "knowledge_base_id", "id"),
 )
 
-# `version` is the one that can be searched (0: none yet); `last_version` the newest that was ever begun.
+# `version` is the one that can be searched (0: none yet), `last_version` the newest one that was taken in, and
+# `reserved_version` the highest number given out, also to submissions that came to nothing.
 documents = Table(
     "documents",
     metadata,
@@ -99,6 +100,7 @@ documents = Table(
     Column("sha256", String(64), nullable=False),
     Column("version", Integer, nullable=False),
     Column("last_version", Integer, nullable=False),
+    Column("reserved_version", Integer, nullable=False),
     Column("page_count", Integer),
     Column("chunk_count", Integer, nullable=False),
     Column("metadata", JSON, nullable=False),

@@ -39,7 +39,6 @@ _SET_VARIABLES = {
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",
 }
-_CLOSING = "The server is shutting down. Try again."
 _MAX_NAME = 1024
 _MAX_REPORT = 4096
 _log = logging.getLogger(__name__)
@@ -201,20 +200,20 @@ class ParserPool:
             raise DocumentError("parse_timeout", _TIMEOUT.format(f"{self._timeout:g} seconds")) from error
         except _Died as error:
             status = await child.end()
-            if self._closed:
-                raise Unavailable(_CLOSING) from error
+            self._refuse_closed()
             raise self._death(status, bytes(child.tail)) from error
         finally:
             self._release(child, usable=usable)
         return payload
 
     async def _take(self) -> _Child:
-        if self._closed:
-            raise Unavailable(_CLOSING)
+        self._refuse_closed()
         slot = await self._slots.get()
-        if self._closed:
+        try:
+            self._refuse_closed()
+        except Unavailable:
             self._slots.put_nowait(slot)
-            raise Unavailable(_CLOSING)
+            raise
         slot = slot or asyncio.ensure_future(self._spawn())
         try:
             child = await asyncio.shield(slot)
@@ -228,6 +227,10 @@ class ParserPool:
             return child
         self._release(child, usable=False)  # it died while it waited
         return await self._take()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise Unavailable("The server is shutting down. Try again.")
 
     def _release(self, child: _Child, *, usable: bool) -> None:
         """Hands the slot on: with the same process, or with a new one that starts in the background."""

@@ -295,3 +295,24 @@ async def test_a_vanished_blob_folder_fails_the_document_with_a_reason(world: Wo
     (document,) = (await world.ingestion.documents(TENANT, kb.id, ALL)).items
     assert document.error is not None
     assert (document.status, document.error.code) == ("failed", "blob_not_found")
+
+
+async def test_a_submission_that_came_to_nothing_does_not_spoil_the_next(world: World) -> None:
+    kb = await world.kb()
+    job = await world.add(kb.id, "locked words")
+    await world.drain()
+    gone = await world.upload("0.txt", "gone")
+    await world.blobs.delete(gone.blob_key)
+    with pytest.raises(InvalidRequest):
+        await submit(world, kb.id, job.data_source_id, gone)
+    again = await world.ingestion.sync_data_source(TENANT, kb.id, job.data_source_id)
+    await world.drain()
+    (document,) = (await world.ingestion.documents(TENANT, kb.id, ALL)).items
+    assert document.error is not None
+    assert document.error.code == "needs_password", "the bytes that are there were read"
+    assert (await world.ingestion.job(TENANT, kb.id, again.id)).status == "failed"
+    await submit(world, kb.id, job.data_source_id, await world.upload("0.txt", "open words"))
+    await world.drain()
+    (document,) = (await world.ingestion.documents(TENANT, kb.id, ALL)).items
+    assert (document.status, document.version, document.size_bytes) == ("completed", 3, 10)
+    await world.check_invariants()

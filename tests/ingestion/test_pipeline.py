@@ -432,3 +432,15 @@ async def test_a_database_that_is_away_for_a_moment_costs_no_attempt(
 def test_strategies_are_values() -> None:
     assert ChunkingStrategy() == ChunkingStrategy("recursive", 512, 64)
     assert isinstance(DocumentError("too_large", "x"), TensorasError)
+
+
+async def test_more_vectors_of_an_earlier_attempt_do_not_stay(world: World) -> None:
+    kb = await world.kb()
+    job = await world.add(kb.id, TEXT)
+    world.faults.raising("after replace", VectorStoreUnavailable("away"))
+    await world.drain()
+    (key, point), *_ = world.store.points.items()
+    world.store.points[(*key[:4], 99)] = point  # as another chunker would have made
+    await world.settle(rounds=2)
+    assert (await world.ingestion.job(TENANT, kb.id, job.id)).status == "completed"
+    await world.check_invariants()

@@ -66,7 +66,7 @@ async def test_defaults_are_lowered_to_what_the_model_reads(world: World) -> Non
     assert kb.embedding_model == "hash-embedder"
     assert kb.chunking_strategy == ChunkingStrategy("recursive", 256, 64)
     other = await world.ingestion.create_knowledge_base(TENANT, "kb", embedding_model="other")
-    assert other.chunking_strategy == ChunkingStrategy("recursive", 100, 25)
+    assert other.chunking_strategy == ChunkingStrategy("recursive", 100, 50)
     assert (other.status, other.document_count, other.chunk_count, other.size_bytes) == ("active", 0, 0, 0)
     asked = ChunkingStrategy("sentence", 100, 10)
     kb = await world.ingestion.create_knowledge_base(TENANT, "kb", chunking=asked)

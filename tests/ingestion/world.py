@@ -187,5 +187,7 @@ class World:
                 assert (mine, ledger, row.chunk_count) == ([], [], 0)
         assert {key[2] for key in self.store.points} <= set(docs)
         assert {key.split("/")[3] for key in await self.blobs.keys("documents")} <= set(docs)
-        left = await self.rows(select(items).where(items.c.lease_until.is_not(None) | items.c.aftercare.is_not(None)))
+        left = await self.rows(
+            select(items).where((items.c.lease_until >= self.clock()) | items.c.aftercare.is_not(None))
+        )
         assert left == []

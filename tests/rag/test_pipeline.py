@@ -3,7 +3,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.errors import EngineError, NotFound
@@ -49,6 +49,7 @@ async def test_the_last_delta_of_the_answer_holds_the_checked_citations() -> Non
     assert seen[-1].usage is not None
 
 
+@settings(deadline=None)
 @given(cuts=st.lists(st.integers(0, 60), max_size=8), choices=st.integers(1, 3))
 async def test_the_answer_is_the_joined_stream_however_it_was_cut(cuts: list[int], choices: int) -> None:
     said = "A cabin costs 41 euros a night [1]. Towels cost 7 euros. Bye [2]!"
@@ -81,6 +82,8 @@ async def test_nothing_above_min_score_gives_no_citations_and_the_model_is_told(
     pipe = await pipeline(generator, OverlapReranker())
     answer = await pipe.answer(replace(ASK, rag=RagOptions(min_score=0.99)))
     assert answer.citations == ()
+    strict = RagOptions(min_score=0.99, citation_policy="strict")
+    assert (await pipe.answer(replace(ASK, rag=strict))).choices[0].text == "I do not know."
     assert "No passage" in generator.requests[0].messages[-1].text
 
 

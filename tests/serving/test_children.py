@@ -49,8 +49,7 @@ def test_vectord_gets_socket_and_key(place: Place) -> None:
 
 def test_connections_wait_while_vectord_is_away(place: Place) -> None:
     with closing(part := children.vectord(place)):
-        with socket.create_connection(part.sockets[0].getsockname(), timeout=10):
-            pass
+        socket.create_connection(part.sockets[0].getsockname(), timeout=10).close()
 
 
 def test_vectord_stops_after_the_worker_that_needs_it(place: Place) -> None:

@@ -59,7 +59,8 @@ def test_released_and_taken_again(tmp_path: Path) -> None:
 def test_refusal_leaves_the_holders_pid(tmp_path: Path) -> None:
     with server_lock(tmp_path):
         code = HOLDER.format(then="pass")
-        done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=30)
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode != 0
         assert f"(pid {os.getpid()})" in done.stderr
         assert (tmp_path / NAME).read_text() == f"{os.getpid()}\n"

@@ -69,6 +69,7 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("last_version", sa.Integer(), nullable=False),
+        sa.Column("reserved_version", sa.Integer(), nullable=False),
         sa.Column("page_count", sa.Integer(), nullable=True),
         sa.Column("chunk_count", sa.Integer(), nullable=False),
         sa.Column("metadata", sa.JSON(), nullable=False),

@@ -9,15 +9,25 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
 from sqlalchemy import select
 
 from ingestion.catalog import ledger
 from ingestion.catalog.ledger import Claim, LeaseLost, LedgerRow
 from ingestion.catalog.tables import items
+from ingestion.intake import Intake, Submission
 from ingestion.records import Problem
 from rag.errors import NotFound
 from rag.types import Chunk, DocumentRef
@@ -38,7 +48,6 @@ class Held:
 class LedgerMachine(RuleBasedStateMachine):
     """Two workers, one knowledge base, a clock that stands still between the steps."""
 
-    jobs = Bundle("jobs")
     held = Bundle("held")
 
     def __init__(self) -> None:
@@ -57,63 +66,69 @@ class LedgerMachine(RuleBasedStateMachine):
         return self.runner.run(run())
 
     # the gateway ---------------------------------------------------------------------------------
-    @rule(target=jobs, texts=st.lists(st.integers(0, 5), min_size=1, max_size=3))
-    def submit(self, texts: list[int]) -> str:
-        job: str = self.runner.run(self.world.add(self.kb.id, *(f"text {n} of some" for n in texts))).id
-        return job
+    @initialize(texts=st.lists(st.integers(0, 5), min_size=1, max_size=3))
+    def begin(self, texts: list[int]) -> None:
+        self.submit(texts)
 
-    @rule(job=jobs)
-    def cancel(self, job: str) -> None:
-        self.allowed_to_be_gone(self.world.ingestion.cancel_job(TENANT, self.kb.id, job))
+    @rule(texts=st.lists(st.integers(0, 5), min_size=1, max_size=3))
+    def submit(self, texts: list[int]) -> None:
+        self.runner.run(self.world.add(self.kb.id, *(f"text {n} of some" for n in texts)))
 
-    @rule(index=st.integers(0, 5))
-    def delete_document(self, index: int) -> None:
-        found = self.runner.run(self.world.ingestion.documents(TENANT, self.kb.id, ALL)).items
-        if found:
-            doc = found[index % len(found)].id
-            self.allowed_to_be_gone(self.world.ingestion.delete_document(TENANT, self.kb.id, doc))
+    @rule(data=st.data(), texts=st.lists(st.integers(0, 5), min_size=1, max_size=2))
+    def new_versions(self, data: st.DataObject, texts: list[int]) -> None:
+        """The same names in a source that is there already."""
+        source = self.one_of(data, self.world.ingestion.data_sources(TENANT, self.kb.id, ALL))
 
-    @rule(job=jobs)
-    def sync(self, job: str) -> None:
-        async def sync() -> None:
-            source = (await self.world.ingestion.job(TENANT, self.kb.id, job)).data_source_id
-            await self.world.ingestion.sync_data_source(TENANT, self.kb.id, source)
+        async def submit() -> None:
+            uploads = [await self.world.upload(f"{at}.txt", f"text {n} anew") for at, n in enumerate(texts)]
+            intake = Intake(self.world.database, self.world.blobs, self.world.outbox)
+            await intake.submit(Submission(TENANT, self.kb.id, uploads, source_id=source.id))
 
-        self.allowed_to_be_gone(sync())
+        if source:
+            self.runner.run(submit())
 
-    @rule(job=jobs)
-    def delete_source(self, job: str) -> None:
-        async def delete() -> None:
-            source = (await self.world.ingestion.job(TENANT, self.kb.id, job)).data_source_id
-            await self.world.ingestion.delete_data_source(TENANT, self.kb.id, source)
-
-        self.allowed_to_be_gone(delete())
-
-    def allowed_to_be_gone(self, work: Any) -> None:
+    @rule(data=st.data(), kind=st.sampled_from(["cancel", "sync", "document", "source"]))
+    def disturb(self, data: st.DataObject, kind: str) -> None:
+        gateway = self.world.ingestion
+        document = self.one_of(data, gateway.documents(TENANT, self.kb.id, ALL))
+        job = self.one_of(data, gateway.jobs(TENANT, self.kb.id, ALL))
         try:
-            self.runner.run(work)
-        except NotFound:
+            if kind == "document" and document:
+                self.runner.run(gateway.delete_document(TENANT, self.kb.id, document.id))
+            elif kind == "cancel" and job:
+                self.runner.run(gateway.cancel_job(TENANT, self.kb.id, job.id))
+            elif kind == "sync" and job:
+                self.runner.run(gateway.sync_data_source(TENANT, self.kb.id, job.data_source_id))
+            elif kind == "source" and job:
+                self.runner.run(gateway.delete_data_source(TENANT, self.kb.id, job.data_source_id))
+        except NotFound:  # the job of a source that is being deleted
             return
 
-    # the workers ---------------------------------------------------------------------------------
-    @rule(target=held, job=jobs, worker=st.sampled_from(["a", "b"]))
-    def claim(self, job: str, worker: str) -> Any:
-        at = self.world.clock()
-        owner = f"{worker}:{id(object())}:{at}"
-        claim = self.change(ledger.claim, job, owner, at=at, lease_seconds=LEASE, max_crashes=3)
-        return Held(claim) if claim else multiple()
+    def one_of(self, data: st.DataObject, listing: Any) -> Any:
+        found = self.runner.run(listing).items
+        return data.draw(st.sampled_from(found)) if found else None
 
-    @rule(held=held)
-    def step(self, held: Held) -> None:
-        """The next thing that the pipeline would do with the claim."""
-        claim = held.claim
-        steps = [self._plan, self._begin, self._store, self._end]
-        if held.stage < len(steps):
+    # the workers ---------------------------------------------------------------------------------
+    @rule(target=held, worker=st.sampled_from(["a", "b"]))
+    def claim(self, worker: str) -> Any:
+        at = self.world.clock()
+        for job in self.runner.run(self.world.ingestion.jobs(TENANT, self.kb.id, ALL)).items:
+            owner = f"{worker}:{uuid4().hex}"
+            claim = self.change(ledger.claim, job.id, owner, at=at, lease_seconds=LEASE, max_crashes=3)
+            if claim:
+                return Held(claim)
+        return multiple()
+
+    @rule(held=held, steps=st.integers(1, 4))
+    def work(self, held: Held, steps: int) -> None:
+        """The next things that the pipeline would do with the claim."""
+        todo = [self._plan, self._begin, self._store, self._end]
+        for step in todo[held.stage : held.stage + steps]:
             try:
-                steps[held.stage](claim)
+                step(held.claim)
             except LeaseLost:
-                held.stage = len(steps)
-                self.change(ledger.surrender, claim)
+                held.stage = len(todo)
+                self.runner.run(self.world.pipeline()._let_go(held.claim))
                 return
             held.stage += 1
 
@@ -203,7 +218,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     async def _everything_ends(self) -> None:
         world = self.world
-        await world.settle(rounds=8)
+        for _ in range(30):  # versions of one document come one after the other, each with its own job
+            await world.settle(rounds=3)
+            if not await world.rows(select(items).where(items.c.status.in_(("queued", "processing")))):
+                break
+        await world.settle(rounds=3)
         for job in (await world.ingestion.jobs(TENANT, self.kb.id, ALL)).items:
             assert job.status in ("completed", "failed", "cancelled"), job
         for item in await world.rows(select(items)):
@@ -215,7 +234,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
 LedgerMachine.TestCase.settings = settings(
     max_examples=8,
-    stateful_step_count=25,
+    # No shrinking: each step is a commit, and a bug would take minutes to become smaller.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -25,10 +25,12 @@ def test_declared_sizes_are_summed_before_anything_is_read(make_zip: ZipMaker) -
 
 def test_700_megabytes_of_zeros_are_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "bomb.docx"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        with archive.open("word/document.xml", "w", force_zip64=True) as part:
-            for _ in range(700):
-                part.write(bytes(1_000_000))
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("word/document.xml", "w", force_zip64=True) as part,
+    ):
+        for _ in range(700):
+            part.write(bytes(1_000_000))
     assert path.stat().st_size < 10_000_000
     assert refusal(Archive, path) == "too_large"
 

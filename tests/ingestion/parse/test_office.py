@@ -215,7 +215,7 @@ def test_sheets_show_what_a_person_sees(tmp_path: Path) -> None:
     sheet.title = "Sales"
     sheet.append(["Date", "Amount", "Share", "Done"])
     sheet.append([date(2023, 6, 30), 1234.5, 0.256, True])
-    sheet.append([datetime(2024, 2, 29, 13, 30), 0.1 + 0.2, -1, None])
+    sheet.append([datetime.fromisoformat("2024-02-29T13:30"), 0.1 + 0.2, -1, None])
     sheet["B2"].number_format = numbers.FORMAT_NUMBER_COMMA_SEPARATED1
     sheet["C2"].number_format = numbers.FORMAT_PERCENTAGE_00
     sheet["A3"].number_format = "yyyy-mm-dd hh:mm"
