@@ -19,6 +19,7 @@ from kombu.transport import filesystem
 from kombu.utils.json import dumps, loads
 
 log = logging.getLogger(__name__)
+_ROUND_SECONDS = 0.2
 
 
 class Channel(filesystem.Channel):  # type: ignore[misc]
@@ -68,6 +69,10 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
 
 class Transport(filesystem.Transport):  # type: ignore[misc]
     Channel = Channel
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        """Looks up often: a stop must not wait for the seconds that Celery allows each round."""
+        super().drain_events(connection, timeout=min(timeout or _ROUND_SECONDS, _ROUND_SECONDS))
 
 
 def _appear(path: Path, text: str) -> None:

@@ -7,7 +7,6 @@ event loop in a thread of its own, where the database, the vector store, the par
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, signals
 from pydantic import ValidationError
 
-from ingestion import tasks
+from ingestion import logs, tasks
 from ingestion.blobs import open_blobs
 from ingestion.database import Database
 from ingestion.dispatch import QUEUE, Dispatcher, make_celery
@@ -178,38 +177,11 @@ async def _until_there(database: Database) -> None:
 
 
 # the process ---------------------------------------------------------------------------------------
-class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and the extra fields of the record."""
-
-    _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line |= {key: value for key, value in vars(record).items() if key not in self._USUAL}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
-
-
 def _without_traceback(record: logging.LogRecord) -> bool:
     """A broker that is away is said in a sentence; its traceback names only the client's own code."""
     record.exc_info = None
     record.exc_text = None
     return True
-
-
-def set_up_logging() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for noisy in ("celery", "kombu", "httpx", "httpcore", "alembic", "amqp", "sentence_transformers"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.getLogger("celery.worker.consumer.consumer").addFilter(_without_traceback)
 
 
 def _consume(celery: Celery, runtime: Runtime, concurrency: int) -> int:
@@ -239,7 +211,8 @@ def main() -> int:
     """Runs until SIGTERM or SIGINT. 0: stopped as asked; 2: the configuration must be changed."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signals.setup_logging.connect(lambda **_: None, weak=False)
-    set_up_logging()
+    logs.set_up("info")
+    logging.getLogger("celery.worker.consumer.consumer").addFilter(_without_traceback)
     try:
         settings, rag_settings = IngestionSettings(), RagSettings()
         os.environ.setdefault("OMP_NUM_THREADS", str(rag_settings.torch_threads))

@@ -34,9 +34,7 @@ _EXTRACTIVE = ChatModel(
 
 def build_embedder(settings: RagSettings) -> SentenceTransformerEmbedder:
     """Loads the weights: seconds of work, call it off the event loop."""
-    return SentenceTransformerEmbedder(
-        settings.embedding_model, threads=settings.torch_threads, device=settings.device
-    )
+    return SentenceTransformerEmbedder(settings.embedding_model, threads=settings.torch_threads, device=settings.device)
 
 
 def build_store(settings: RagSettings, embedder: Embedder) -> QdrantStore:
@@ -91,9 +89,7 @@ def build_pipeline(
     store = store or build_store(settings, embedder)
     reranker = build_reranker(settings)
     created = int(time.time())
-    cards = [
-        ModelCard(embedder.model, "embedding", "tensoras", created, embedder.max_tokens, ("embeddings",))
-    ]
+    cards = [ModelCard(embedder.model, "embedding", "tensoras", created, embedder.max_tokens, ("embeddings",))]
     if reranker is not None:
         cards.append(ModelCard(reranker.model, "rerank", "tensoras", created, None, ("rerank",)))
     chat = build_chat_models(settings.engines, settings.engine_timeout)

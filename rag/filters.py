@@ -125,9 +125,7 @@ def _range(field: str, bounds: Mapping[str, Any], param: str) -> models.Conditio
 
 def _metadata_conditions(field: str, wanted: Any) -> Iterator[models.Condition]:
     param = f"filters.metadata.{field}"
-    operators = (
-        wanted if isinstance(wanted, Mapping) else {"$in" if isinstance(wanted, list) else "$eq": wanted}
-    )
+    operators = wanted if isinstance(wanted, Mapping) else {"$in" if isinstance(wanted, list) else "$eq": wanted}
     for operator in operators:
         if operator not in OPERATORS:
             known = ", ".join(OPERATORS)

@@ -229,9 +229,7 @@ class OpenAIGenerator:
     @contextmanager
     def _place(self, replica: _Replica) -> Iterator[None]:
         if replica.in_flight >= self._settings.max_concurrency:
-            raise EngineOverloaded(
-                f"{self.model!r} is answering as many requests as it may; retry in a second"
-            )
+            raise EngineOverloaded(f"{self.model!r} is answering as many requests as it may; retry in a second")
         replica.in_flight += 1
         try:
             yield
@@ -249,7 +247,5 @@ class OpenAIGenerator:
         if status in (502, 503, 504):
             return EngineUnavailable(f"the engine of {self.model!r} is not up yet; retry", retry_after=5.0)
         if status in (401, 403, 404):
-            return EngineUnavailable(
-                f"the engine of {self.model!r} answered {status}: {message}; correct ENGINES"
-            )
+            return EngineUnavailable(f"the engine of {self.model!r} answered {status}: {message}; correct ENGINES")
         return EngineError(f"the engine of {self.model!r} failed ({status}): {message}")

@@ -196,9 +196,7 @@ def _written(delta: Delta, pieces: Iterable[Piece]) -> Iterator[Delta]:
     bare = replace(delta, text="", finish_reason=None)
     carried = bool(bare.role or bare.tool_calls or bare.logprobs or bare.extra)
     for piece in pieces:
-        yield replace(
-            bare if carried else Delta(choice=delta.choice), text=piece.text, annotations=piece.annotations
-        )
+        yield replace(bare if carried else Delta(choice=delta.choice), text=piece.text, annotations=piece.annotations)
         carried = False
     if carried:
         yield bare

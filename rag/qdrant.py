@@ -108,9 +108,7 @@ def _payload(document: DocumentRef, chunk: Chunk) -> dict[str, Any]:
 def _passage(point: models.ScoredPoint | models.Record, scope: Scope, score: float = 0.0) -> Passage:
     payload = point.payload or {}
     if payload["tenant_id"] != scope.tenant_id or payload["kb_id"] not in scope.knowledge_base_ids:
-        raise EngineError(
-            "the vector store returned a point outside the scope of the query; nothing was shown"
-        )
+        raise EngineError("the vector store returned a point outside the scope of the query; nothing was shown")
     return Passage(
         chunk_id=f"chunk_{UUID(str(point.id)).hex}",
         document_id=payload["document_id"],
@@ -183,9 +181,7 @@ class QdrantStore:
             try:
                 await self._client.create_collection(
                     name,
-                    vectors_config={
-                        DENSE: models.VectorParams(size=self._dimension, distance=models.Distance.COSINE)
-                    },
+                    vectors_config={DENSE: models.VectorParams(size=self._dimension, distance=models.Distance.COSINE)},
                     sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
                     strict_mode_config=models.StrictModeConfig(
                         enabled=True, unindexed_filtering_retrieve=False, unindexed_filtering_update=False
@@ -217,9 +213,7 @@ class QdrantStore:
             await self._client.delete(name, points_selector=models.FilterSelector(filter=stale), wait=True)
         return await self.count(scope, document.document_id)
 
-    def _points(
-        self, document: DocumentRef, chunks: Sequence[Chunk], vectors: Vectors
-    ) -> list[models.PointStruct]:
+    def _points(self, document: DocumentRef, chunks: Sequence[Chunk], vectors: Vectors) -> list[models.PointStruct]:
         return [
             models.PointStruct(
                 id=point_id(document, chunk.n),
@@ -251,9 +245,7 @@ class QdrantStore:
     async def count(self, scope: Scope, document_id: str | None = None) -> int:
         name = await self._collection()
         async with _translated():
-            return (
-                await self._client.count(name, count_filter=_scoped(scope, document_id), exact=True)
-            ).count
+            return (await self._client.count(name, count_filter=_scoped(scope, document_id), exact=True)).count
 
     async def chunks(self, scope: Scope, document_id: str, *, limit: int, after: int | None) -> list[Passage]:
         name = await self._collection()

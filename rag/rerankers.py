@@ -28,9 +28,7 @@ class CrossEncoderReranker:
 
         torch.set_num_threads(threads)
         try:
-            self._model: Any = CrossEncoder(
-                name, device=device, num_labels=1, activation_fn=torch.nn.Sigmoid()
-            )
+            self._model: Any = CrossEncoder(name, device=device, num_labels=1, activation_fn=torch.nn.Sigmoid())
         except (OSError, ValueError) as error:
             raise ConfigurationError(
                 f"the reranker {name!r} cannot be loaded: {error}. Set RERANK_MODEL to a folder, to a hub id "

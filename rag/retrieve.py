@@ -61,9 +61,7 @@ class Retriever:
         report = self._report(query, options, len(found), watch.timings)
         return SearchResult(tuple(best), report)
 
-    def _report(
-        self, query: str, options: RagOptions, candidates: int, timings: Mapping[str, float]
-    ) -> Retrieval:
+    def _report(self, query: str, options: RagOptions, candidates: int, timings: Mapping[str, float]) -> Retrieval:
         if not options.rerank:
             return Retrieval(query, options.search_type, candidates, "off", timings)
         applied = self._reranker is not None

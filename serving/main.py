@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from pydantic_settings import BaseSettings
 
+from ingestion import logs
 from ingestion.settings import IngestionSettings
 from rag.errors import ConfigurationError, TensorasError
 from rag.settings import RagSettings
-from serving import children, logs
+from serving import children
 from serving.assemble import Configuration, Report, assembled
 from serving.children import Part, Place
 from serving.doorway import Doorway

@@ -18,11 +18,14 @@ from ingestion.parse import docx, html, jail, pdf, registry, wire, xlsx  # noqa:
 from rag.errors import DocumentError
 
 _MAX_REQUEST = 65_536
+# Libraries that can do without it import it where it is installed: seconds and hundreds of megabytes for nothing.
+_UNWANTED = "torch"
 
 
 def main() -> None:
     limits = jail.Limits(**orjson.loads(sys.argv[1]))
     answers = _own_output()
+    sys.modules[_UNWANTED] = None  # type: ignore[assignment]  # an import of it now fails as if it were not there
     held = jail.enter(limits, int(sys.argv[2]))
     _send(answers, wire.frame(orjson.dumps(held)))
     while request := _request():

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import email
 import email.policy
-from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
 
 from ingestion.parse.canonical import Canonical, fold
 from ingestion.parse.decode import decode
 from ingestion.parse.elements import ParsedDocument
 from ingestion.parse.html import decode_html, write_html
-from ingestion.parse.mime import EML, MSG
+from ingestion.parse.mime import EML
 from ingestion.parse.text import read_text, write_text
 from rag.errors import DocumentError
 
@@ -37,7 +35,7 @@ def parse_eml(path: Path) -> ParsedDocument:
         )
     out = Canonical()
     subject = _header(message, "Subject")
-    _write_head(out, subject, [(name, _header(message, name)) for name in _HEADERS])
+    write_head(out, subject, [(name, _header(message, name)) for name in _HEADERS])
     _write_body(out, parts)
     return out.build(EML, subject)
 
@@ -66,7 +64,7 @@ def _header(message: EmailMessage, name: str) -> str:
     return fold(str(value)) if value else ""
 
 
-def _write_head(out: Canonical, subject: str, fields: list[tuple[str, str]]) -> None:
+def write_head(out: Canonical, subject: str, fields: list[tuple[str, str]]) -> None:
     out.heading(1, subject)
     out.block("paragraph", "\n".join(f"{name}: {value}" for name, value in fields if value))
 
@@ -111,41 +109,3 @@ def _text(part: EmailMessage) -> str:
     if part.get_content_type() == "text/html" and not part.get_content_charset():
         return decode_html(data)
     return decode(data, part.get_content_charset()) or data.decode("latin-1")
-
-
-def parse_msg(path: Path) -> ParsedDocument:
-    """One document from an Outlook message."""
-    from oxmsg import Message
-
-    try:
-        message = Message.load(str(path))
-        subject = message.subject or ""
-        fields = [
-            ("From", message.sender or ""),
-            ("To", ", ".join(_recipients(message))),
-            ("Date", _date(message)),
-        ]
-        body, html = message.body or "", message.html_body or ""
-        attached = [item.file_name or "unnamed" for item in message.attachments]
-    except (OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise DocumentError(
-            "corrupt_document", "The message is damaged. Save it again from Outlook, as EML if you can."
-        ) from error
-    out = Canonical()
-    _write_head(out, subject, fields)
-    if body.strip() or not html:
-        write_text(body.replace("\r\n", "\n"), out)
-    else:
-        write_html(html, out)
-    for name in attached:
-        out.block("paragraph", f"Attachment: {fold(name)}")
-    return out.build(MSG, subject)
-
-
-def _recipients(message: Any) -> Iterator[str]:
-    for item in message.recipients:
-        yield f"{item.name} <{item.email_address}>" if item.name else str(item.email_address)
-
-
-def _date(message: Any) -> str:
-    return message.sent_date.isoformat(" ") if message.sent_date else ""

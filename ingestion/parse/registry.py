@@ -28,7 +28,7 @@ _PARSERS: dict[str, str] = {
     mime.JSONL: "data:parse_jsonl",
     mime.XML: "data:parse_data_xml",
     mime.EML: "email:parse_eml",
-    mime.MSG: "email:parse_msg",
+    mime.MSG: "outlook:parse_msg",
     mime.RTF: "rtf:parse_rtf",
     mime.ODT: "opendocument:parse_opendocument",
     mime.ODS: "opendocument:parse_opendocument",

@@ -58,10 +58,7 @@ def test_each_bad_file_fails_by_name_and_the_job_completes_with_the_others(api: 
         assert documents[name]["chunk_count"] == 0
     for name in fine:
         assert documents[name]["status"] == "completed", documents[name]
-    assert (
-        "channel 12"
-        in api.ask(kb, "Which channel does the harbour master answer on?").choices[0].message.content
-    )
+    assert "channel 12" in api.ask(kb, "Which channel does the harbour master answer on?").choices[0].message.content
 
 
 def error_of(response: httpx.Response, status: int) -> dict[str, object]:
@@ -77,9 +74,7 @@ def test_unknown_things_are_404(api: Api, stream: bool) -> None:
     unknown = api.http.post("/v1/chat/completions", json={**ask, "model": "gpt-9"})
     assert error_of(unknown, 404)["code"] == "model_not_found"
     body = {**ask, "model": "extractive", "knowledge_bases": ["kb_doesnotexist"]}
-    assert (
-        error_of(api.http.post("/v1/chat/completions", json=body), 404)["code"] == "knowledge_base_not_found"
-    )
+    assert error_of(api.http.post("/v1/chat/completions", json=body), 404)["code"] == "knowledge_base_not_found"
     for path in ("/v1/files/file-x", "/v1/knowledge-bases/kb_x", "/v1/models/x", "/v1/nothing"):
         error_of(api.http.get(path), 404)
 
@@ -96,17 +91,13 @@ def test_unknown_things_are_404(api: Api, stream: bool) -> None:
 )
 def test_a_wrong_key_is_401_before_anything_is_parsed(api: Api, method: str, path: str) -> None:
     for headers in ({}, {"Authorization": "Bearer tns_wrong"}, {"Authorization": "Basic eDp5"}):
-        response = httpx.request(
-            method, api.base_url + path, headers=headers, content=b"{not json", trust_env=False
-        )
+        response = httpx.request(method, api.base_url + path, headers=headers, content=b"{not json", trust_env=False)
         assert error_of(response, 401)["code"] == "invalid_api_key"
 
 
 def test_a_body_over_the_limit_is_413(api: Api) -> None:
     body = b'{"model":"extractive","messages":[{"role":"user","content":"' + b"x" * (11 * 2**20) + b'"}]}'
-    response = api.http.post(
-        "/v1/chat/completions", content=body, headers={"Content-Type": "application/json"}
-    )
+    response = api.http.post("/v1/chat/completions", content=body, headers={"Content-Type": "application/json"})
     error_of(response, 413)
 
 

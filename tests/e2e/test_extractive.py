@@ -80,9 +80,7 @@ async def test_the_async_client_and_concurrent_questions(api: Api, kb: str) -> N
                 extra_body={"knowledge_bases": [kb]},
             )
 
-        answers = await asyncio.gather(
-            *(ask(f"What is said about dogs and bicycles? ({n})") for n in range(12))
-        )
+        answers = await asyncio.gather(*(ask(f"What is said about dogs and bicycles? ({n})") for n in range(12)))
     assert len({answer.choices[0].message.content for answer in answers}) >= 1
     assert all(answer.citations for answer in answers)
 
@@ -115,12 +113,7 @@ def test_retrieve_by_each_search_type_and_filter(api: Api) -> None:
         return {result["source"] for result in found["results"]}
 
     both = {"rates.md", "menu.txt"}
-    assert (
-        sources()
-        == sources(search_type="vector")
-        == sources(search_type="keyword", query="costs euros")
-        == both
-    )
+    assert sources() == sources(search_type="vector") == sources(search_type="keyword", query="costs euros") == both
     assert sources(filters={"metadata": {"year": {"$gt": 2022}}}) == {"menu.txt"}
     assert sources(filters={"metadata": {"team": {"$ne": "galley"}}}) == {"rates.md"}
     assert sources(filters={"metadata": {"year": {"$in": [2021, 1999]}}}) == {"rates.md"}

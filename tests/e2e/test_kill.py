@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ DOCUMENTS = {
         f"# Log {n}\n\n"
         + "\n\n".join(
             f"Entry {entry} of log {n}: the Whimbrel carried {n * 37 + entry} crates to berth {entry % 9}."
-            for entry in range(60)
+            for entry in range(40)
         )
     ).encode()
-    for n in range(16)
+    for n in range(10)
 }
 
 
@@ -52,6 +51,19 @@ def wait_until_under_way(api: Api, kb: str, job: str, documents: int) -> None:
     api.until(lambda: api.job(kb, job)["documents_processed"] >= documents, f"{documents} documents")
 
 
+def health_comes_before_the_models(api: Api) -> None:
+    """`/health` says that the process lives, `/ready` names what is still missing."""
+    api.until(lambda: api.http.get("/health").status_code == 200, "/health", 30)
+    early = api.http.get("/ready")
+    assert early.status_code == 503
+    assert early.json()["missing"]
+    asked = {"model": "extractive", "messages": [{"role": "user", "content": "x"}]}
+    refused = api.http.post("/v1/chat/completions", json=asked)
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) > 0
+    api.ready()
+
+
 def restart_after_gateway_death(server: Server) -> Api:
     family = server.family()
     server.kill("serving.cli")
@@ -64,7 +76,7 @@ def restart_after_gateway_death(server: Server) -> Api:
 
 def test_the_store_ends_as_if_nothing_had_happened(own_server: Server) -> None:
     api = own_server.start()
-    api.ready()
+    health_comes_before_the_models(api)
     kb, job = start_job(api)
     assert api.wait_for_job(kb, job)["status"] == "completed"
     undisturbed = state(api, kb)
@@ -87,37 +99,18 @@ def test_the_store_ends_as_if_nothing_had_happened(own_server: Server) -> None:
     ended = api.wait_for_job(kb, job)
     assert (ended["status"], ended["documents_failed"]) == ("completed", 0), own_server.tail()
     assert state(api, kb) == undisturbed
-    found = api.post(f"/v1/knowledge-bases/{kb}/retrieve", {"query": "crates to berth", "top_k": 100})[
-        "results"
-    ]
+    found = api.post(f"/v1/knowledge-bases/{kb}/retrieve", {"query": "crates to berth", "top_k": 100})["results"]
     assert len({result["chunk_id"] for result in found}) == len(found)
     api.close()
     assert own_server.stop() == 0
 
 
-def test_two_servers_on_one_folder_are_refused_and_the_first_goes_on(
-    own_server: Server, tmp_path: Path
-) -> None:
-    api = own_server.start()
-    api.ready()
-    assert own_server.process is not None
-    second = Server(tmp_path / "data")
+def test_two_servers_on_one_folder_are_refused_and_the_first_goes_on(server: Server, api: Api, tmp_path: Path) -> None:
+    assert server.process is not None
+    second = Server(server.data)
     second.log = tmp_path / "second.log"
     second.start().close()
     assert second.process is not None
     assert second.process.wait(30) != 0
-    assert str(own_server.process.pid) in second.log.read_text()
+    assert str(server.process.pid) in second.log.read_text()
     assert api.get("/health")["status"] == "ok"
-    api.close()
-
-
-def test_health_answers_before_the_models_are_loaded(own_server: Server) -> None:
-    began = time.monotonic()
-    api = own_server.start()
-    api.until(lambda: api.http.get("/health").status_code == 200, "/health", 30)
-    early = api.http.get("/ready")
-    if early.status_code == 503:
-        assert early.headers["content-type"].startswith("application/json")
-    api.ready()
-    print(f"ready after {time.monotonic() - began:.1f} s")
-    api.close()

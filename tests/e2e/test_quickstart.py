@@ -60,10 +60,7 @@ def test_the_stream_equals_the_plain_answer(api: Api, kb: str, model: str) -> No
     how = {"max_tokens": 40, "temperature": 0, "seed": 7}
     plain = api.ask(kb, "How heavy may a bicycle be?", model, **how)
     chunks = list(api.ask(kb, "How heavy may a bicycle be?", model, stream=True, **how))
-    assert (
-        "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
-        == plain.choices[0].message.content
-    )
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == plain.choices[0].message.content
     last = next(chunk for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason)
     assert last.citations == plain.citations
 
@@ -118,8 +115,6 @@ def test_plain_chat_tools_and_schemas_pass_through(api: Api) -> None:
 
 def test_a_question_longer_than_the_context_is_refused_by_name(api: Api) -> None:
     with pytest.raises(APIStatusError) as caught:
-        api.openai.chat.completions.create(
-            model=MODEL, messages=[{"role": "user", "content": "word " * 20000}]
-        )
+        api.openai.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "word " * 20000}])
     assert caught.value.status_code == 400
     assert caught.value.code == "context_length_exceeded"

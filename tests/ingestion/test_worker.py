@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -20,7 +17,6 @@ from ingestion.catalog.tables import items
 from ingestion.dispatch import Dispatcher, make_celery
 from ingestion.service import Ingestion
 from ingestion.settings import IngestionSettings, Policy
-from ingestion.worker import JsonLines
 from tests.ingestion.world import TENANT, World
 
 pytestmark = pytest.mark.e2e
@@ -153,14 +149,6 @@ def test_a_wrong_configuration_is_a_sentence(tmp_path: Path, change: dict[str, s
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert "hunter2" not in done.stderr
-
-
-def test_log_lines_are_json_with_the_extra_fields() -> None:
-    record = logging.makeLogRecord({"msg": "a %s", "args": ("b",), "levelname": "INFO", "document": "doc_1"})
-    line: dict[str, Any] = json.loads(JsonLines().format(record))
-    assert (line["message"], line["level"], line["document"]) == ("a b", "info", "doc_1")
-    record.exc_info = (ValueError, ValueError("x"), None)
-    assert "ValueError: x" in json.loads(JsonLines().format(record))["exception"]
 
 
 def test_the_policy_comes_from_the_settings() -> None:

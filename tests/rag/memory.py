@@ -22,9 +22,7 @@ class MemoryStore:
         return [
             key
             for key in self.points
-            if key[0] == scope.tenant_id
-            and key[1] in scope.knowledge_base_ids
-            and document_id in (None, key[2])
+            if key[0] == scope.tenant_id and key[1] in scope.knowledge_base_ids and document_id in (None, key[2])
         ]
 
     async def replace(self, document: DocumentRef, chunks: Sequence[Chunk], vectors: Vectors) -> int:

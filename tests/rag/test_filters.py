@@ -11,9 +11,7 @@ from rag.filters import PAYLOAD_INDEXES, conditions, metadata_payload
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=300)
 METADATA = st.dictionaries(
     st.text(min_size=1, max_size=8),
-    st.recursive(
-        SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner)
-    ),
+    st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner)),
     max_size=4,
 )
 
@@ -23,9 +21,7 @@ def keys(condition: Any, prefix: str = "") -> set[str]:
         inner = condition.nested
         return {key for part in inner.filter.must for key in keys(part, f"{inner.key}[].")}
     if isinstance(condition, models.Filter):
-        return {
-            key for part in (condition.must or []) + (condition.must_not or []) for key in keys(part, prefix)
-        }
+        return {key for part in (condition.must or []) + (condition.must_not or []) for key in keys(part, prefix)}
     return {prefix + condition.key}
 
 
@@ -69,9 +65,7 @@ def test_equal_values_have_equal_tokens_and_different_ones_do_not() -> None:
 
 
 def test_dates_are_numbers_too() -> None:
-    numbers = metadata_payload({"d": "2024-02-29", "t": "2024-02-29T12:00:00+01:00", "no": "29 Feb"})[
-        "meta_num"
-    ]
+    numbers = metadata_payload({"d": "2024-02-29", "t": "2024-02-29T12:00:00+01:00", "no": "29 Feb"})["meta_num"]
     assert [pair["k"] for pair in numbers] == ["d", "t"]
     assert numbers[1]["v"] - numbers[0]["v"] == 11 * 3600
 

@@ -104,9 +104,7 @@ async def test_tool_calls_in_fragments_are_joined() -> None:
         (503, {}, EngineUnavailable),
     ],
 )
-async def test_an_engines_refusal_is_a_typed_error(
-    status: int, body: Any, expected: type[TensorasError]
-) -> None:
+async def test_an_engines_refusal_is_a_typed_error(status: int, body: Any, expected: type[TensorasError]) -> None:
     with pytest.raises(expected) as caught:
         await collect(generator(lambda _: httpx.Response(status, json=body)).stream(REQUEST))
     assert type(caught.value) is expected

@@ -213,9 +213,7 @@ async def test_first_use_from_many_sides_makes_one_collection(url: str) -> None:
     await asyncio.gather(*(store.close() for store in stores))
 
 
-async def test_every_filterable_field_has_its_index_and_no_other_is_accepted(
-    url: str, store: QdrantStore
-) -> None:
+async def test_every_filterable_field_has_its_index_and_no_other_is_accepted(url: str, store: QdrantStore) -> None:
     await put(store)
     name = await store._collection()
     client = connect(url, KEY)
@@ -229,9 +227,7 @@ async def test_every_filterable_field_has_its_index_and_no_other_is_accepted(
 async def test_a_collection_of_another_model_is_named_with_the_fix(url: str, store: QdrantStore) -> None:
     await put(store)
     client = connect(url, KEY)
-    other = QdrantStore(
-        client, model=str(store._made_with["embedding_model"]).upper(), dimension=EMBEDDER.dimension
-    )
+    other = QdrantStore(client, model=str(store._made_with["embedding_model"]).upper(), dimension=EMBEDDER.dimension)
     with pytest.raises(IndexMismatch, match="EMBEDDING_MODEL"):
         await other.count(SCOPE)
     await other.close()
@@ -240,9 +236,7 @@ async def test_a_collection_of_another_model_is_named_with_the_fix(url: str, sto
 async def test_a_store_that_is_away_is_never_an_empty_result(url: str) -> None:
     away = made("http://127.0.0.1:9", "away")
     with pytest.raises(VectorStoreUnavailable):
-        await away.search(
-            SCOPE, "x", np.ones(64, dtype=np.float32), search_type="hybrid", limit=1, filters={}
-        )
+        await away.search(SCOPE, "x", np.ones(64, dtype=np.float32), search_type="hybrid", limit=1, filters={})
     assert not await away.healthy()
     wrong = made(url, "wrong", key="no")
     with pytest.raises(VectorStoreUnavailable, match="QDRANT_API_KEY"):

@@ -22,9 +22,7 @@ async def store() -> MemoryStore:
 
 
 async def test_without_a_reranker_the_result_says_that_reranking_was_skipped(store: MemoryStore) -> None:
-    found = await Retriever(HashEmbedder(), store).search(
-        "when does the ferry leave", SCOPE, RagOptions(top_k=2)
-    )
+    found = await Retriever(HashEmbedder(), store).search("when does the ferry leave", SCOPE, RagOptions(top_k=2))
     assert found.passages[0].text == TEXTS[0]
     assert found.retrieval.rerank == "skipped"
     assert store.searches[0]["limit"] == 2

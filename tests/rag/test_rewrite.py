@@ -11,18 +11,14 @@ def test_without_history_the_question_is_searched_as_it_is() -> None:
 
 
 def test_a_short_follow_up_carries_the_question_before() -> None:
-    messages = talk(
-        ("user", "What does a cabin cost?"), ("assistant", "40 euros."), ("user", "And in winter?")
-    )
+    messages = talk(("user", "What does a cabin cost?"), ("assistant", "40 euros."), ("user", "And in winter?"))
     assert search_query(messages, rewrite=True) == "What does a cabin cost?\nAnd in winter?"
     assert search_query(messages, rewrite=False) == "And in winter?"
 
 
 def test_a_self_contained_question_stands_alone() -> None:
     long = "How many life jackets does the deck locker of the Whimbrel hold?"
-    assert (
-        search_query(talk(("user", "Hello there"), ("assistant", "Hi"), ("user", long)), rewrite=True) == long
-    )
+    assert search_query(talk(("user", "Hello there"), ("assistant", "Hi"), ("user", long)), rewrite=True) == long
 
 
 def test_nothing_asked_is_nothing_to_search() -> None:

@@ -44,7 +44,7 @@ def tensoras(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         for name, value in {"COLUMNS": "200", **variables}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(sys, "argv", ["tensoras", *arguments])
-        monkeypatch.setattr("serving.logs.set_up", lambda level: None)
+        monkeypatch.setattr("ingestion.logs.set_up", lambda level: None)
         with pytest.raises(SystemExit) as ended:
             cli.main()
         out, err = capsys.readouterr()

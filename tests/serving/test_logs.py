@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestion.logs import JsonLines
 from serving.logfile import open_log, trim
-from serving.logs import JsonLines
 
 
 def formatted(message: str, **extra: object) -> dict[str, object]:
