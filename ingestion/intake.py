@@ -170,7 +170,14 @@ async def _known(
         return equal, {}
     await sources.get(connection, tenant, kb_id, submission.source_id)
     names = [upload.name for upload in submission.uploads]
-    return equal, await documents.by_name(connection, tenant, kb_id, submission.source_id, names)
+    named = await documents.by_name(connection, tenant, kb_id, submission.source_id, names)
+    changing = {row["id"] for upload in submission.uploads if (row := named.get(upload.name)) and _differs(upload, row)}
+    # Files change places (a rotated log): bytes that are about to leave a document are not there any more.
+    return {sha256: row for sha256, row in equal.items() if row["id"] not in changing}, named
+
+
+def _differs(upload: Upload, row: RowMapping) -> bool:
+    return bool(row["sha256"] != upload.sha256 or row["superseded"])
 
 
 async def _place(
@@ -181,14 +188,16 @@ async def _place(
     named: Mapping[str, RowMapping],
     placed: Mapping[str, Placement],
 ) -> Placement:
+    if row := named.get(upload.name):
+        if not _differs(upload, row):
+            return _same(upload, row)
+        tenant, kb_id = submission.tenant, submission.kb_id
+        version = await documents.next_version(connection, tenant, kb_id, row["id"])
+        return Placement(upload, "version", row["id"], version)
     if row := equal.get(upload.sha256):
         return _same(upload, row)
     if earlier := placed.get(upload.sha256):
         return Placement(upload, "same", earlier.document_id, earlier.version)
-    if row := named.get(upload.name):
-        tenant, kb_id = submission.tenant, submission.kb_id
-        version = await documents.next_version(connection, tenant, kb_id, row["id"])
-        return Placement(upload, "version", row["id"], version)
     return Placement(upload, "new", new_id("doc"), 1)
 
 
@@ -213,9 +222,11 @@ async def _still_fits(connection: AsyncConnection, submission: Submission, place
     """Between plan and commit the bytes were copied. Raises _Outdated when others were faster."""
     equal, named = await _known(connection, submission)
     fresh = {p.document_id for p in placements if p.kind == "new"}
-    known = {row["id"] for row in (*equal.values(), *named.values())} | fresh
+    known = {row["id"]: row["last_version"] for row in (*equal.values(), *named.values())}
     for placement in placements:
         if placement.kind == "new" and placement.upload.sha256 in equal:
             raise _Outdated
-        if placement.kind != "new" and placement.document_id not in known:
+        if placement.kind == "same" and placement.document_id not in {*known, *fresh}:
+            raise _Outdated
+        if placement.kind == "version" and known.get(placement.document_id, placement.version) >= placement.version:
             raise _Outdated

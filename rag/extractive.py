@@ -4,8 +4,10 @@ best.
 Every sentence is quoted word for word with its `[n]` marker, so each citation verifies as `exact`. The choice
 is lexical: rare words of the question count more (inverse document frequency over the sentences shown),
 numbers and code-like words more still, words of the headings, of the table's header row and of the
-neighbouring sentences a little; the rank of the passage breaks ties. Same request, same answer: sampling
-parameters change nothing.
+neighbouring sentences a little; the rank of the passage breaks ties. A heading or a table's header row is
+never quoted for itself; the header row comes with a row where it names what was asked for. Nothing is quoted
+where the best sentences hold too little of the question, or name nothing of the attribute asked for ("What is
+the salary of …?"). Same request, same answer: sampling parameters change nothing.
 
 A token of this model is a run of characters without white space, or one character of a script written without
 spaces. `max_tokens`, the usage counts and `count_tokens` all count these.
@@ -24,7 +26,8 @@ from typing import Any
 
 from rag.citations import CitationStream, Sources
 from rag.citations.markers import find_markers
-from rag.citations.terms import RUN, numbers, terms, words
+from rag.citations.sources import PassageText
+from rag.citations.terms import RUN, is_run_character, numbers, terms, words
 from rag.errors import InvalidRequest
 from rag.types import Delta, GenerationRequest, Message, Passage, Usage
 
@@ -40,7 +43,15 @@ _MOST_CHOICES = 128
 _ENOUGH_GAIN = 0.18  # share of the question's weight that one more sentence must add
 _CLOSE = 0.8  # or how near to the best sentence's score it must come
 _CLOSE_SENTENCES = 2
+_STAND_IN = 0.6  # share of the best score that may answer where the best sentence cannot be quoted
 _LEAST_COVERAGE = 0.12
+_LEAST_ANSWERED = 0.18  # share of the question's weight in all chosen sentences, below which nothing is said
+_LEAST_IN_TABLE = 0.5  # the same for rows of a table that nowhere names the thing asked for
+_LEAST_SURE = 0.7  # share in one sentence from which the attribute asked for need not be named
+_HEADER_SHARE = 0.1  # share of the question's weight for which a header row is worth quoting with its row
+_LABEL_WORDS = 8
+_HEADED, _LABEL, _COLUMNS = 0, 1, 2
+_DEEPEST = 6  # levels of Markdown headings
 _CONTEXT_SHARE = 0.35
 _HEADING_SHARE = 0.5
 _NUMBER_BONUS = 0.15
@@ -53,6 +64,25 @@ _HEADING = re.compile(r"#{1,6}\s|(?:={3,}|-{3,}|\*{3,}|```|~~~)")
 _TABLE_RULE = re.compile(r"[|\s:+-]+")
 _CODE_LIKE = re.compile(r"\w*[\d_]\w*|\w+(?:[./:_-]\w+)+|[A-Z]{2,}\w*|\w+[a-z][A-Z]\w*")
 _ENDED = tuple(".!?…。！？।॥؟۔:：|\"'”’»)]）」』】*`;")
+# "What is the salary of …?": the attribute that the answer has to be about.
+_ATTRIBUTE = re.compile(
+    r"(?:what|which)(?:['’]s| is| was| are| were) (?:the|its|his|her|their) ((?:[\w-]+ ){0,2}?[\w-]+) of\b|"
+    r"wie (?:lautet|hei(?:ß|ss)t|hoch (?:ist|war)) (?:der|die|das) ([\w-]+)|"
+    r"was (?:ist|war) (?:der|die|das) ([\w-]+) (?:de[rs]|von|für)\b|"
+    r"cu[áa]l(?:es)? (?:es|era|fue|son|eran) (?:el|la|los|las) ([\w-]+) del?\b|"
+    r"quel(?:le)?s? (?:est|était|sont|étaient) (?:le |la |les |l['’])([\w-]+) d",
+    re.IGNORECASE,
+)
+_THING = re.compile(r"\b(?:which|what|welche[rsmn]?|qu[ée]|cu[áa]l|quel(?:le)?s?)\s+([\w-]+)", re.IGNORECASE)
+# Attributes that texts state without naming them.
+_UNNAMED = frozenset(
+    terms(
+        "name names nickname term word title type kind number amount percentage percent share ratio size age "
+        "gender date year range role part name names bezeichnung begriff zahl anzahl anteil größe alter titel "
+        "datum jahr nombre nombres término título tipo número cantidad porcentaje tamaño edad fecha año papel "
+        "nom terme titre nombre numéro taille âge date"
+    )
+)
 _QUANTITY = re.compile(
     r"how (?:many|much|long|old|far|often|high|large|big)|when|what (?:year|date|time|percent\w*|number)|"
     r"wie ?viele?|wie (?:lange|alt|hoch|weit|oft|groß)|wann|welche[ms]? (?:jahr|datum)|"
@@ -187,13 +217,18 @@ def _last_question(messages: Sequence[Message]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Sentence:
-    """A sentence that may be quoted: passage (0-based), place in it, its own terms and those around it."""
+    """A sentence that may be quoted: passage (0-based), place in it, its own terms and those around it.
+
+    `label`: a heading or the like, quoted only where nothing else is. `header`: the header row above a row.
+    """
 
     passage: int
     start: int
     text: str
     terms: frozenset[str]
     around: frozenset[str] = field(default_factory=frozenset)
+    label: bool = False
+    header: _Sentence | None = None
 
     def answer(self) -> str:
         return f"{self.text} [{self.passage + 1}]"
@@ -215,10 +250,20 @@ class _Ranking:
         self._sum = sum(self._weights.values()) or 1.0
         self._quantity = _QUANTITY.search(question) is not None
         self._asked = " ".join(words(question)).casefold()
+        self._question = question.rpartition("\n")[2]  # without the earlier questions of a conversation
 
     def choose(self) -> list[_Sentence]:
-        """Best first, then in reading order: sentences that add something, each of which verifies as
-        exact."""
+        """The answer in reading order, the passage of the best sentence first; empty where the best ones
+        answer too little. Each sentence verifies as exact."""
+        chosen = self._best()
+        if not chosen or not self._answers(chosen):
+            return []
+        chosen = self._with_header(chosen)
+        first = {s.passage: i for i, s in reversed(list(enumerate(chosen)))}
+        return sorted(chosen, key=lambda s: (first[s.passage], s.start))
+
+    def _best(self) -> list[_Sentence]:
+        """Best first: sentences that add something."""
         scored = sorted(((self._score(s), -i, s) for i, s in enumerate(self._sentences)), reverse=True)
         chosen: list[_Sentence] = []
         best, covered = 0.0, set[str]()
@@ -227,13 +272,49 @@ class _Ranking:
                 break
             if chosen and not self._adds(sentence, score, best, covered, len(chosen)):
                 continue
+            if not chosen and score < _STAND_IN * scored[0][0]:
+                break
             if self._repeats(sentence, chosen) or not _verifies([sentence], sentence.answer(), self.sources):
                 continue
             best = best or score
             covered |= sentence.terms
             chosen.append(sentence)
-        first = {s.passage: i for i, s in reversed(list(enumerate(chosen)))}
-        return sorted(chosen, key=lambda s: (first[s.passage], s.start))
+        return chosen
+
+    def _answers(self, chosen: list[_Sentence]) -> bool:
+        """Whether the sentences hold enough of the question, and what it asks for in particular.
+
+        Meant for questions about what the passages do not tell; their words alone cannot show every one.
+        """
+        said = frozenset[str]().union(*(s.terms for s in chosen))
+        near = said.union(*(s.around for s in chosen))
+        share = self._weight(said)
+        support = share + _CONTEXT_SHARE * self._weight(near - said)
+        if support < _LEAST_ANSWERED and not any(map(is_run_character, self._question)):
+            return False
+        if max(self._weight(s.terms) for s in chosen) < _LEAST_SURE and self._lacks(_ATTRIBUTE, near):
+            return False
+        if share >= _LEAST_IN_TABLE or not all(s.text.startswith("|") for s in chosen):
+            return True
+        shown = frozenset[str]().union(*(s.terms | s.around for s in self._sentences))
+        return not self._lacks(_THING, shown)
+
+    def _lacks(self, pattern: re.Pattern[str], found: frozenset[str]) -> bool:
+        """Whether the question names, in the way of `pattern`, a thing that `found` has no word of."""
+        match = pattern.search(self._question)
+        named = set(terms(next(filter(None, match.groups()), ""))) if match else set()
+        return bool(named) and not named & (found | _UNNAMED)
+
+    def _with_header(self, chosen: list[_Sentence]) -> list[_Sentence]:
+        """A row's header row as well, where it holds words of the question that are not in the row."""
+        for row in chosen:
+            header = row.header
+            if header is None or len(chosen) == _MOST_SENTENCES or header in chosen:
+                continue
+            helps = self._weight(header.terms - row.terms) >= _HEADER_SHARE
+            if helps and _verifies([header], header.answer(), self.sources):
+                chosen = [*chosen, header]
+        return chosen
 
     def _score(self, sentence: _Sentence) -> float:
         own = self._weight(sentence.terms)
@@ -245,8 +326,8 @@ class _Ranking:
         return value * self._form(sentence)
 
     def _form(self, sentence: _Sentence) -> float:
-        """Questions and the like of headings answer little."""
-        if sentence.text.rstrip("*_ ").endswith(("?", "？", "؟")):
+        """Questions, labels and the like of headings answer little."""
+        if sentence.label or sentence.text.rstrip("*_ ").endswith(("?", "？", "؟")):
             return 0.4
         if len(words(sentence.text)) < _SHORT_WORDS and "|" not in sentence.text:
             return 0.6
@@ -256,6 +337,8 @@ class _Ranking:
         return sum(weight for term, weight in self._weights.items() if term in found) / self._sum
 
     def _adds(self, sentence: _Sentence, score: float, best: float, covered: set[str], count: int) -> bool:
+        if sentence.label:
+            return False
         gain = self._weight(frozenset(sentence.terms - covered))
         close = score >= _CLOSE * best and count < _CLOSE_SENTENCES
         return close or (gain >= _ENOUGH_GAIN and score >= 0.5 * best)
@@ -269,21 +352,80 @@ class _Ranking:
 def _quotable(sources: Sources, n: int) -> list[_Sentence]:
     """The sentences of passage n that can be quoted, with the words around each."""
     page = sources.pages[n]
-    headings = set(terms(" ".join(page.passage.headings)))
-    titles = {" ".join(words(h)).casefold() for h in page.passage.headings}
+    trail = _Trail(page.passage.headings)
     rows: list[_Sentence] = []
-    header: frozenset[str] = frozenset()
+    header: _Sentence | None = None
+    top: frozenset[str] = frozenset()
     previous: frozenset[str] = frozenset()
-    for begin, end in page.sentences:
+    for number, (begin, end) in enumerate(page.sentences):
         start, text = _bare(page.text, begin, end, len(sources))
         found = frozenset(terms(text))
-        header = (header or found) if text.startswith("|") else frozenset()
-        if _is_heading(text, titles):
-            headings = headings | found
-        elif found and not any(marker.numbers for marker in find_markers(text, len(sources))):
-            rows.append(_Sentence(n, start, text, found, frozenset(headings | header | previous)))
+        marked = any(marker.numbers for marker in find_markers(text, len(sources)))
+        if not text.startswith("|"):
+            header, top = None, frozenset()
+        elif not top:
+            top = found
+            if _is_header(page, number) and not marked:
+                header = _Sentence(n, start, text, found, trail.terms)
+                continue
+        level = trail.level(page, number, text)
+        if level != _HEADED and found and not marked:
+            around = trail.terms | top | previous
+            rows.append(_Sentence(n, start, text, found, around, level is not None, header))
+        trail.follow(level, text, found)
         previous = found
     return rows
+
+
+class _Trail:
+    """The headings above the sentence that is read: words of each, by level."""
+
+    def __init__(self, headings: Sequence[str]) -> None:
+        self._titles = {" ".join(words(h)).casefold() for h in headings}
+        self._path = [(0, frozenset(terms(" ".join(headings))))]
+
+    @property
+    def terms(self) -> frozenset[str]:
+        return frozenset[str]().union(*(found for _, found in self._path))
+
+    def level(self, page: PassageText, number: int, text: str) -> int | None:
+        """_HEADED for a heading with markup or one known by name, _LABEL and _COLUMNS for what looks like one
+        or like the header of a table, None for anything else."""
+        if _is_heading(text, self._titles):
+            return _HEADED
+        return _label(page, number)
+
+    def follow(self, level: int | None, text: str, found: frozenset[str]) -> None:
+        """Goes on behind a sentence: a heading ends those that are not above it."""
+        if level is None or not found:
+            return
+        marks = len(text) - len(text.lstrip("#"))
+        depth = (marks or _DEEPEST) if level == _HEADED else _DEEPEST + level
+        self._path = [(above, held) for above, held in self._path if above < depth] + [(depth, found)]
+
+
+def _is_header(page: PassageText, number: int) -> bool:
+    """Whether the line below sentence `number` is the rule of a Markdown table."""
+    below = page.sentences[number + 1 : number + 2]
+    return bool(below) and _TABLE_RULE.fullmatch(page.text, *below[0]) is not None
+
+
+def _label(page: PassageText, number: int) -> int | None:
+    """What a short line without figures and without a stop is: a heading between blank lines (_LABEL), the
+    header of a table without rules straight above a line with figures (_COLUMNS), or neither."""
+    if number + 1 >= len(page.sentences):
+        return None
+    (start, end), (below, bottom) = page.sentences[number], page.sentences[number + 1]
+    text = page.text[start:end]
+    if text.endswith(_ENDED) or "\n" in text or _BULLET.match(text) or _has_number(text):
+        return None
+    alone = number == 0 or page.text.count("\n", page.sentences[number - 1][1], start) > 1
+    if not alone or len(words(text)) > _LABEL_WORDS or text[0].islower():
+        return None
+    if page.text.count("\n", end, below) > 1:
+        return _LABEL
+    row = page.text[below:bottom]
+    return _COLUMNS if _has_number(row) and not row.endswith(_ENDED) else None
 
 
 def _bare(text: str, start: int, end: int, shown: int) -> tuple[int, str]:

@@ -80,6 +80,13 @@ def _scoped(scope: Scope, document_id: str | None = None, *more: models.Conditio
     return models.Filter(must=[*must, *more])
 
 
+def _superseded(version: int, chunks: int) -> models.Filter:
+    """What a stored version of so many chunks leaves no place for: other versions, and its own former tail."""
+    current = models.FieldCondition(key="version", match=models.MatchValue(value=version))
+    tail = models.FieldCondition(key="n", range=models.Range(gte=chunks))
+    return models.Filter(should=[models.Filter(must_not=[current]), tail])
+
+
 def point_id(document: DocumentRef, n: int) -> str:
     name = f"{document.tenant_id}/{document.knowledge_base_id}/{document.document_id}/{document.version}/{n}"
     return str(uuid5(NAMESPACE_URL, name))
@@ -208,8 +215,7 @@ class QdrantStore:
                 part = slice(at, at + _UPSERT_BATCH)
                 points = await asyncio.to_thread(self._points, document, chunks[part], vectors[part])
                 await self._client.upsert(name, points=points, wait=True)
-            version = models.FieldCondition(key="version", match=models.MatchValue(value=document.version))
-            stale = _scoped(scope, document.document_id, models.Filter(must_not=[version]))
+            stale = _scoped(scope, document.document_id, _superseded(document.version, len(chunks)))
             await self._client.delete(name, points_selector=models.FilterSelector(filter=stale), wait=True)
         return await self.count(scope, document.document_id)
 

@@ -6,9 +6,10 @@ A sentence ends
   that white space follows, unless the next letter is lower case or an abbreviation, an initial, an ordinal or
   a list number stands before it;
 - at a terminator of scripts that write no spaces (。！？। and others), at once;
-- at a line end, unless the next line goes on in lower case or this one ends with a comma (a wrapped
-  paragraph). Headings, table rows, list items and lines of fenced code are sentences of their own, and
-  scripts without terminators (Thai) fall back to lines;
+- at a line end, unless the next line goes on in lower case, this one ends with a comma or a word that ends no
+  sentence ("the", "of"), or it is a long line of running text without a stop (a wrapped paragraph).
+  Headings, table rows, list items and lines of fenced code are sentences of their own, and scripts without
+  terminators (Thai) fall back to lines;
 - in text that starts as JSON, at every unescaped quotation mark;
 - at the last white space before `MAX_SENTENCE` code points, whatever the text is.
 
@@ -52,6 +53,8 @@ _LIST_ITEM = re.compile(r"(?:[-*+•‣◦–—]|\(?\d{1,3}[.)]|\(?[A-Za-z][.)]
 _LIST_NUMBER = re.compile(r"\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,4})\.")
 _BEFORE_STOP = re.compile(r"[^\W_][\w.]*\Z")
 _WORD_ROOM = 16
+_WRAPPED_LINE = 60  # code points; rows of a table set in plain text are rarely as long
+_LAST_WORD = re.compile(r"(?<![\w.,:;])[^\W\d_]{1,8}\Z")
 
 # Never the end of a sentence, whatever follows.
 _ABBREVIATIONS = vocabulary(
@@ -76,6 +79,14 @@ _STARTERS = vocabulary(
     il elle o os as
     """
 )
+# A line that ends with one of these goes on below, whatever the next one begins with.
+_LEADING_ON = vocabulary(
+    """
+    the a an of in on at to for from by with and or every each per between der die das den dem des ein eine
+    einen einem einer und oder von vom zum zur im am für mit bei el la los las un una de del y con por para
+    le les du des et ou dans pour sur avec
+    """
+)
 # What follows an ordinal number in languages that write it with a stop.
 _AFTER_ORDINAL = vocabulary(
     """
@@ -95,13 +106,14 @@ class _Cut(NamedTuple):
 
 class _View(NamedTuple):
     """The part of the buffer one decision may see: from `start` to `stop`. `final`: nothing comes behind
-    it."""
+    it. `column`: code points of the same line before `start`."""
 
     text: str
     start: int
     stop: int
     final: bool
     json: bool
+    column: int
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
@@ -118,6 +130,7 @@ class Segmenter:
         self._text = ""
         self._base = 0
         self._start = 0
+        self._column = 0
         self._scan = -1
         self._at_line_start = True
         self._fence = False
@@ -164,21 +177,27 @@ class Segmenter:
         begin = self._start
         stop = min(len(text), begin + MAX_SENTENCE + _LOOKAHEAD)
         ended = final or stop == begin + MAX_SENTENCE + _LOOKAHEAD
-        view = _View(text, begin, stop, ended, self.json)
+        view = _View(text, begin, stop, ended, self.json, self._column)
         end = self._find(view)
         if end is None:
             return None
         if self._is_fence(begin):
             self._fence = not self._fence
-        self._start, self._scan, self._at_line_start = end, -1, False
+        self._advance(end)
+        self._scan, self._at_line_start = -1, False
         return begin, _rstrip(text, begin, end)
+
+    def _advance(self, to: int) -> None:
+        newline = self._text.rfind("\n", self._start, to)
+        self._column = to - newline - 1 if newline >= 0 else self._column + to - self._start
+        self._start = to
 
     def _enter(self, final: bool) -> bool:
         """Moves to the first character of the next sentence; False while it cannot be classified yet."""
         text = self._text
         begin = _skip_space(text, self._start)
         self._at_line_start = self._at_line_start or "\n" in text[self._start : begin]
-        self._start = begin
+        self._advance(begin)
         if begin >= len(text):
             return False
         if self._json is None:
@@ -239,11 +258,40 @@ def _at_newline(view: _View, at: int) -> _Cut | None:
         return _Cut(end=at)
     before = _rstrip(text, view.start, at)
     if not (text[follow].islower() or text[before - 1] in ",("):
-        return _Cut(end=at)
+        wraps = _wraps(view, before, follow)
+        if not wraps:
+            return None if wraps is None else _Cut(end=at)
     structure = _starts_structure(view, follow)
     if structure is None:
         return None
     return _Cut(end=at) if structure else _Cut(resume=follow)
+
+
+def _wraps(view: _View, before: int, follow: int) -> bool | None:
+    """Whether the line that ends at `before` is a wrapped one, though a capital or a digit follows: text as
+    it is taken from a page, where every line is broken at the margin."""
+    text = view.text
+    newline = text.rfind("\n", view.start, before)
+    begin, column = (newline + 1, 0) if newline >= 0 else (view.start, view.column)
+    if text[before - 1] in _STOPS or text[before - 1] in ":;|" or not text[follow].isalnum():
+        return False
+    last = _LAST_WORD.search(text[max(begin, before - _WORD_ROOM) : before])
+    if last and last.group() in _LEADING_ON:
+        return True
+    if column + before - begin < _WRAPPED_LINE or not _is_running(text[begin:before]):
+        return False
+    room = min(follow + _WORD_ROOM, view.stop)
+    after = _WORD.match(text, follow, room)
+    if not view.final and (after is None or after.end() >= view.stop):
+        return None
+    # Lines that begin alike are rows or items, not one paragraph.
+    return after is None or column > 0 or not text.startswith(after.group(), begin)
+
+
+def _is_running(line: str) -> bool:
+    """Whether most words begin in lower case, as in sentences and not in rows of figures or titles."""
+    found = line.split()
+    return 2 * sum(word[0].islower() for word in found) > len(found)
 
 
 def _at_json_mark(view: _View, at: int) -> _Cut:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import RowMapping, Select, select, update
+from sqlalchemy import RowMapping, Select, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ingestion.catalog.rows import batched, listing, not_found, now, problem
-from ingestion.catalog.tables import documents
+from ingestion.catalog.rows import OPEN, batched, listing, not_found, now, problem
+from ingestion.catalog.tables import documents, items
 from ingestion.records import JSON, Document, Listing, Page
 
 _t = documents.c
@@ -78,24 +78,36 @@ async def of_source(connection: AsyncConnection, tenant: str, kb_id: str, source
     return list((await connection.execute(query)).mappings())
 
 
+def _with_future(tenant: str, kb_id: str) -> Select[tuple[object, ...]]:
+    """Rows, with `superseded`: a newer version is on its way, so the bytes that the row names will go."""
+    newer = exists().where(
+        items.c.document_id == _t.id,
+        items.c.status.in_(OPEN),
+        items.c.version > _t.version,
+        _t.version > 0,
+    )
+    return _query(tenant, kb_id).add_columns(newer.label("superseded"))
+
+
 async def by_sha256(
     connection: AsyncConnection, tenant: str, kb_id: str, hashes: Iterable[str]
 ) -> dict[str, RowMapping]:
-    """sha256 → the row of the document with these bytes: the oldest, where there are several."""
+    """sha256 → the row of the document that has these bytes and will keep them: the oldest of several."""
     found: dict[str, RowMapping] = {}
     for batch in batched(sorted(set(hashes)), 500):
-        query = _query(tenant, kb_id).where(_t.sha256.in_(batch)).order_by(_t.id.desc())
-        found |= {row["sha256"]: row for row in (await connection.execute(query)).mappings()}
+        query = _with_future(tenant, kb_id).where(_t.sha256.in_(batch)).order_by(_t.id.desc())
+        rows = (await connection.execute(query)).mappings()
+        found |= {row["sha256"]: row for row in rows if not row["superseded"]}
     return found
 
 
 async def by_name(
     connection: AsyncConnection, tenant: str, kb_id: str, source_id: str, names: Iterable[str]
 ) -> dict[str, RowMapping]:
-    """Name → the row of the document of this data source that bears it."""
+    """Name → the row of the document of this data source that bears it, with `superseded`."""
     found: dict[str, RowMapping] = {}
     for batch in batched(sorted(set(names)), 500):
-        query = _query(tenant, kb_id).where(_t.data_source_id == source_id, _t.name.in_(batch))
+        query = _with_future(tenant, kb_id).where(_t.data_source_id == source_id, _t.name.in_(batch))
         rows = (await connection.execute(query.order_by(_t.id.desc()))).mappings()
         found |= {row["name"]: row for row in rows}
     return found

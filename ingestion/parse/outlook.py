@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,11 @@ from ingestion.parse.email import write_head
 from ingestion.parse.html import decode_html, write_html
 from ingestion.parse.mime import MSG
 from ingestion.parse.text import write_text
-from ingestion.parse.unstructured_elements import FAULTS, covers, partition, write_elements
+from ingestion.parse.unstructured_elements import PartitionFailed, covers, partition, write_elements
 from rag.errors import DocumentError
 
-# Its reading of HTML takes a hundred times as long as ours, so a larger body is read by ours.
-MAX_BODY_CHARS = 4_000_000
+# The library takes a hundred times as long as our own readers, which read what is larger.
+MAX_BODY_CHARS = 500_000
 _HTML_PROPERTY = 0x1013
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def _read(path: Path) -> _Message:
             attached=[item.file_name or "unnamed" for item in message.attachments],
             secret=_encrypted(message),
         )
-    except FAULTS as error:
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, struct.error) as error:
         raise DocumentError(
             "corrupt_document", "The message is damaged. Save it again from Outlook, as EML if you can."
         ) from error
@@ -108,8 +109,8 @@ def _elements(path: Path) -> Sequence[Any]:
     """No elements where the library fails: the words are still there."""
     try:
         return partition("msg", path, process_attachments=False)
-    except FAULTS as error:
-        _log.warning("unstructured could not read an Outlook message, reading its body without: %r", error)
+    except PartitionFailed as error:
+        _log.warning("unstructured could not read an Outlook message, reading its body without: %s", error)
         return ()
 
 

@@ -9,31 +9,43 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+
+from lxml.etree import LxmlError
 
 from ingestion.parse.canonical import Canonical, normalize
 from ingestion.parse.elements import BlockKind
 from ingestion.parse.html import write_html
 
-# What the library raises for files that it cannot read; a document that is too large for the process is not here.
-FAULTS = (OSError, ValueError, LookupError, AttributeError, TypeError, AssertionError, RuntimeError)
+_FAULTS = (OSError, ValueError, LookupError, AttributeError, TypeError, AssertionError, RuntimeError, SyntaxError)
 _ENVIRONMENT = {"DO_NOT_TRACK": "1", "SCARF_NO_ANALYTICS": "true", "UNSTRUCTURED_DISABLE_NOTICE": "1"}
 _KINDS: dict[str, BlockKind] = {"ListItem": "list_item", "FigureCaption": "caption", "CodeSnippet": "code"}
 _MARKED = re.compile(r"(?:\d+|[A-Za-z])[.)]\s|[-*•]\s")
+_TOKEN = re.compile(r"\w+|[^\w\s]")
 _WORD = re.compile(r"\w+")
 # Mail programs spell out the links of a letter when they make its plain form.
 _LINK = re.compile(r"<[^<>\s]*>|\b(?:https?://|mailto:)\S+")
 _COVERED = 0.9
 
 
+class PartitionFailed(Exception):
+    """The library raised what it raises for files that it cannot read. (Too little memory is not among it.)"""
+
+
 def partition(module: str, path: Path, **options: Any) -> Sequence[Any]:
-    """Elements of one file by `unstructured.partition.<module>`, without language detection. Raises FAULTS."""
+    """Elements of one file by `unstructured.partition.<module>`, without language detection. Raises PartitionFailed."""
     prepare()
+    errors = importlib.import_module("unstructured.errors")
     function = getattr(importlib.import_module(f"unstructured.partition.{module}"), f"partition_{module}")
-    elements: Sequence[Any] = function(filename=str(path), languages=[""], **options)
+    try:
+        elements: Sequence[Any] = function(filename=str(path), languages=[""], **options)
+    except (*_FAULTS, LxmlError, BadZipFile, errors.UnprocessableEntityError) as error:
+        raise PartitionFailed(f"{type(error).__name__}: {error}") from error
     return elements
 
 
@@ -44,14 +56,19 @@ def prepare() -> None:
     A blank model tells words and sentences apart. The library asks for no more than a guess at what a paragraph is.
     """
     os.environ.update(_ENVIRONMENT)
-    tokenize = importlib.import_module("unstructured.nlp.tokenize")
-    tokenize._load_spacy_model = _blank_model  # type: ignore[attr-defined]
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = "/"  # asked for on import; a parser process may write nowhere, and need not
+    tokenize: Any = importlib.import_module("unstructured.nlp.tokenize")
+    tokenize._load_spacy_model = _blank_model
 
 
 def _blank_model() -> Any:
-    import spacy
-
+    """Its tokenizer is ours: spaCy's takes hours for a hundred thousand brackets or emoji in a row."""
+    spacy: Any = importlib.import_module("spacy")
     model = spacy.blank("en")
+    model.tokenizer = lambda text: spacy.tokens.Doc(model.vocab, words=_TOKEN.findall(text))
     model.add_pipe("sentencizer")
     return model
 

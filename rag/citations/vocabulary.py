@@ -48,7 +48,8 @@ _HEDGES = (
     r"otherwise|instead|despite|almost|nearly|claim\w*|argu\w+|believ\w*|assum\w*|suggest\w*|den(?:y|ies|ied)|"
     r"rumou?r\w*|according|sa(?:y|ys|id)|thought|hypothe\w*|purport\w*|hoax\w*|former(?:ly)?|either|between|"
     r"apart|aside|exceptions?|other than|revers\w+|overturn\w+|retract\w+|cancel\w+|revok\w+|disput\w+|"
-    r"refut\w+|debunk\w*|reject\w*|contradict\w*|mistak\w+|errors?|erroneous\w*|withdrawn|invalid\w*|void|"
+    r"refut\w+|debunk\w*|reject\w*|contradict\w*|mistak\w+|errors?(?! (?:codes?|messages?)\b)|erroneous\w*|"
+    r"withdrawn|invalid\w*|void|"
     # de
     r"außer|ausgenommen|falls|wenn|sofern|soweit|nur|lediglich|aber|jedoch|sondern|obwohl|könnte\w*|dürfte\w*|"
     r"soll\w*|würde\w*|möglicherweise|vielleicht|wahrscheinlich|angeblich\w*|vermutlich\w*|behaupt\w*|falsch\w*|"

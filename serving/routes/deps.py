@@ -100,4 +100,11 @@ def _page(limit: Limit = 20, after: Cursor = None, before: Cursor = None, order:
     return Page(limit, after, before, order)
 
 
+def _reading(limit: Limit = 20, after: Cursor = None, before: Cursor = None, order: Order = "asc") -> Page:
+    return Page(limit, after, before, order)
+
+
 Paged = Annotated[Page, Depends(_page)]
+"""Newest first, unless the client says otherwise."""
+Read = Annotated[Page, Depends(_reading)]
+"""In reading order, unless the client says otherwise: a document is read from its beginning."""

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query
 from starlette.responses import Response
 
-from serving.routes.deps import Cursor, Editor, Paged, Reader, Running, Words, new_router
+from serving.routes.deps import Cursor, Editor, Paged, Read, Reader, Running, Words, new_router
 from serving.wire.common import ListObject, listed
 from serving.wire.knowledge_bases import (
     ChunkObject,
@@ -71,7 +71,7 @@ async def content(kb_id: str, doc_id: str, principal: Reader, services: Running)
 
 
 @router.get("/{doc_id}/chunks")
-async def chunks(kb_id: str, doc_id: str, page: Paged, principal: Reader, services: Running) -> ListObject[ChunkObject]:
+async def chunks(kb_id: str, doc_id: str, page: Read, principal: Reader, services: Running) -> ListObject[ChunkObject]:
     found = await services.ingestion.document_chunks(principal.tenant_id, kb_id, doc_id, page)
     data = [ChunkObject.of(one) for one in found.items]
     return listed(data, [one.id for one in data], found.has_more)

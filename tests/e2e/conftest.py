@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the extractive model only."""
-    server = Server(tmp_path_factory.mktemp("server") / "data")
+    """A server with the extractive model, and the name of an engine that is not there."""
+    engines = json.dumps({"away": {"urls": ["http://127.0.0.1:9/v1"], "aliases": ["llama-3.3-70b"]}})
+    server = Server(tmp_path_factory.mktemp("server") / "data", ENGINES=engines)
     server.start().close()
     yield server
     assert server.stop() == 0, server.tail()
@@ -74,6 +76,8 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quickstart]
     port = free_port()
     environment = {**clean_environment(home), "QUICKSTART_PORT": str(port)}
     environment.pop("VIRTUAL_ENV", None)
+    # Only downloads are shared with the outside; what is installed is the clone's own.
+    environment.setdefault("PIP_CACHE_DIR", str(Path.home() / ".cache" / "pip"))
     output = make(folder, environment, "quickstart", 900)
     key = (folder / ".tensoras" / "bootstrap.key").read_text().strip()
     api = Api(f"http://127.0.0.1:{port}", key)

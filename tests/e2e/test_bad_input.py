@@ -79,6 +79,15 @@ def test_unknown_things_are_404(api: Api, stream: bool) -> None:
         error_of(api.http.get(path), 404)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", ["away", "llama-3.3-70b"])
+def test_an_engine_that_is_not_up_is_503_with_a_time_to_retry(api: Api, model: str, stream: bool) -> None:
+    ask = {"model": model, "messages": [{"role": "user", "content": "x"}], "stream": stream}
+    refused = api.http.post("/v1/chat/completions", json=ask)
+    assert error_of(refused, 503)["code"] == "engine_unavailable"
+    assert int(refused.headers["retry-after"]) > 0
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

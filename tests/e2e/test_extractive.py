@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sqlite3
+from contextlib import closing
 from typing import Any
 
+import httpx
 import pytest
 from openai import AsyncOpenAI
 
@@ -127,6 +131,33 @@ def test_retrieve_by_each_search_type_and_filter(api: Api) -> None:
     assert "$like" in refused.json()["error"]["message"]
 
 
+def traces(server: Server, kb: str) -> list[str]:
+    """Where the id of a knowledge base still stands: table names, and `vectors` for points."""
+    found = []
+    with closing(sqlite3.connect(server.data / "tensoras.db")) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            rows = database.execute(f'SELECT * FROM "{table}"').fetchall()
+            found += [table for row in rows if any(kb in str(value) for value in row)]
+    port = re.search(r"serves on .*?(\d+)\)", (server.data / "logs" / "vectord.log").read_text())
+    assert port is not None
+    key = (server.data / "secrets" / "vectord.key").read_text().strip()
+    with httpx.Client(base_url=f"http://127.0.0.1:{port.group(1)}", headers={"api-key": key}) as client:
+        for collection in client.get("/collections").json()["result"]["collections"]:
+            scope = {"must": [{"key": "kb_id", "match": {"value": kb}}]}
+            counted = client.post(f"/collections/{collection['name']}/points/count", json={"filter": scope})
+            found += ["vectors"] * counted.json()["result"]["count"]
+    return found
+
+
+def test_embeddings_by_the_official_client(api: Api) -> None:
+    texts = ["The quick brown fox.", "A fast fox.", "Tax law."]
+    data = api.openai.embeddings.create(model="all-MiniLM-L6-v2", input=texts).data
+    assert [len(item.embedding) for item in data] == [384] * 3
+    near, far = (sum(a * b for a, b in zip(data[0].embedding, data[n].embedding, strict=True)) for n in (1, 2))
+    assert near > far
+
+
 def test_deletion_leaves_nothing(api: Api, server: Server) -> None:
     before = files_below(server.data / "blobs")
     kb = api.knowledge_base("Short-lived")
@@ -136,10 +167,13 @@ def test_deletion_leaves_nothing(api: Api, server: Server) -> None:
     receipt = api.http.delete(f"/v1/knowledge-bases/{kb}/documents/{first['id']}")
     assert receipt.status_code == 200, receipt.text
     assert api.http.get(f"/v1/knowledge-bases/{kb}/documents/{first['id']}").status_code == 404
+    assert receipt.json()["deleted"] is True
+    assert "vectors" in traces(server, kb)
     left = api.post(f"/v1/knowledge-bases/{kb}/retrieve", {"query": "cabin", "top_k": 50})["results"]
     assert {result["document_id"] for result in left} == {d["id"] for d in api.documents(kb).values()}
     assert api.http.delete(f"/v1/knowledge-bases/{kb}").status_code == 200
     assert api.http.get(f"/v1/knowledge-bases/{kb}").status_code == 404
+    assert [name for name in traces(server, kb) if name not in ("idempotency", "usage")] == []
     for file in files:
         assert api.openai.files.delete(file).deleted
     assert files_below(server.data / "blobs") == before

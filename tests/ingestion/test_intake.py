@@ -316,3 +316,51 @@ async def test_a_submission_that_came_to_nothing_does_not_spoil_the_next(world: 
     (document,) = (await world.ingestion.documents(TENANT, kb.id, ALL)).items
     assert (document.status, document.version, document.size_bytes) == ("completed", 3, 10)
     await world.check_invariants()
+
+
+async def test_files_that_change_places_lose_nothing(world: World) -> None:
+    kb = await world.kb()
+    job = await world.add(kb.id, "monday log", "sunday log")
+    await world.drain()
+    rotated = [
+        await world.upload("0.txt", "tuesday log"),
+        await world.upload("1.txt", "monday log"),
+        await world.upload("2.txt", "sunday log"),
+    ]
+    await submit(world, kb.id, job.data_source_id, *rotated)
+    await world.drain()
+    found = (await world.ingestion.documents(TENANT, kb.id, ALL)).items
+    texts = {d.name: await world.ingestion.document_text(TENANT, kb.id, d.id) for d in found}
+    assert texts == {"0.txt": "tuesday log", "1.txt": "monday log", "2.txt": "sunday log"}
+    await world.check_invariants()
+
+
+async def test_bytes_that_are_about_to_go_are_not_counted_as_there(world: World) -> None:
+    kb = await world.kb()
+    job = await world.add(kb.id, "monday log")
+    await world.drain()
+    await submit(world, kb.id, job.data_source_id, await world.upload("0.txt", "tuesday log"))
+    await world.add(kb.id, "monday log")
+    await submit(world, kb.id, job.data_source_id, await world.upload("0.txt", "monday log"))
+    await world.settle(rounds=3)
+    found = (await world.ingestion.documents(TENANT, kb.id, ALL)).items
+    assert [(d.name, d.version) for d in found] == [("0.txt", 3), ("0.txt", 1)]
+    await world.check_invariants()
+
+
+async def test_of_two_versions_submitted_at_once_both_are_kept_in_order(world: World) -> None:
+    kb = await world.kb()
+    job = await world.add(kb.id, "first words")
+    await world.drain()
+    uploads = [await world.upload("0.txt", f"words of {n}") for n in range(4)]
+    results = await asyncio.gather(
+        *(submit(world, kb.id, job.data_source_id, upload) for upload in uploads), return_exceptions=True
+    )
+    assert all(isinstance(result, Job | Conflict) for result in results), results
+    await world.settle(rounds=8)
+    (document,) = (await world.ingestion.documents(TENANT, kb.id, ALL)).items
+    assert (document.status, document.error) == ("completed", None)
+    for result in results:
+        if isinstance(result, Job):
+            assert (await world.ingestion.job(TENANT, kb.id, result.id)).documents_failed == 0
+    await world.check_invariants()

@@ -147,6 +147,7 @@ async def test_another_tenants_texts_do_not_move_the_scores(store: QdrantStore) 
 async def test_replacing_is_idempotent_and_drops_the_stale_version(store: QdrantStore) -> None:
     for _ in range(2):
         assert await put(store) == len(TEXTS)
+    assert await put(store, texts=TEXTS[:2]) == 2
     newer = replace(DOCUMENT, version=2)
     assert await put(store, newer, ["A cabin costs 45 euros."]) == 1
     assert [p.text for p in await find(store, "cabin costs")] == ["A cabin costs 45 euros."]

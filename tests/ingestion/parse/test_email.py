@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion.parse import email as mail
-from ingestion.parse.email import parse_eml, parse_msg
+from ingestion.parse.email import parse_eml
 from tests.ingestion.parse.builders import CORPUS, Maker, kinds, refusal
 
 
@@ -82,9 +82,3 @@ def test_parts_are_bounded(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None
     for at in range(4):
         message.add_attachment(b"x", maintype="a", subtype="b", filename=str(at))
     assert refusal(parse_eml, make("a.eml", message.as_bytes())) == "too_large"
-
-
-def test_outlook(make: Maker) -> None:
-    assert "This is a test email" in parse_msg(CORPUS / "fake-email.msg").text
-    cut = (CORPUS / "fake-email.msg").read_bytes()[:2000]
-    assert refusal(parse_msg, make("a.msg", cut)) == "corrupt_document"
