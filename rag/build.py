@@ -73,7 +73,7 @@ def build_chat_models(engines: Mapping[str, EngineSettings], timeout: float) -> 
         for public in (name, *engine.aliases):
             if public in models:
                 raise ConfigurationError(f"ENGINES names {public!r} twice; every name and alias is used once")
-            models[public] = ChatModel(generator, card, engine.cite_markers)
+            models[public] = ChatModel(generator, card, engine.cite_markers, engine.prompt_style, engine.max_passages)
     return models
 
 

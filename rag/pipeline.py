@@ -42,11 +42,14 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class ChatModel:
-    """A generator under its public name. `markers`: ask it to write [n] markers."""
+    """A generator under its public name. `markers`: ask it to write [n] markers. `style` and `max_passages`: see
+    `prompt.build`."""
 
     generator: Generator
     card: ModelCard
     markers: bool = True
+    style: prompt.Style = "ruled"
+    max_passages: int | None = None
 
 
 class Pipeline:
@@ -101,6 +104,8 @@ class Pipeline:
             model.generator,
             question.params,
             markers=model.markers,
+            style=model.style,
+            max_passages=model.max_passages,
             context_tokens=question.rag.context_tokens,
         )
         request = GenerationRequest(built.messages, question.params, found.retrieval.query, built.passages)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from rag.errors import ContextLengthExceeded
 from rag.ports import Generator
@@ -20,6 +21,10 @@ _RULES = (
 _MARKERS = " After each sentence write the number of the passage it rests on, like [1]."
 _NOTHING = "No passage of the knowledge base matches the question. Say so; do not guess."
 _DEFAULT_ANSWER_TOKENS = 1024
+
+Style = Literal["ruled", "plain"]
+"""`ruled`: instructions, and passages with number and source. `plain`: the passages and the question, for very
+small models, which answer worse with every instruction; they are asked for no markers either."""
 
 _CONTROL = re.compile(
     r"<\|[^<>|\n]{1,64}\|>"  # ChatML, Llama 3, Phi, GPT
@@ -55,16 +60,22 @@ def _fence(number: int, passage: Passage) -> str:
     return f'<passage number="{number}" source="{where}"{page}>\n[{number}] {inert(passage.text)}\n</passage>'
 
 
-def _with_passages(messages: Sequence[Message], passages: Sequence[Passage], markers: bool) -> list[Message]:
-    """The last user message, preceded by the passages; every other message unchanged."""
+def _block(passages: Sequence[Passage], style: Style, markers: bool) -> str:
+    """What stands before the question."""
+    if not passages:
+        return f"{_NOTHING}\n\nQuestion: "
+    if style == "plain":
+        fences = "\n".join(f"<passage>\n{inert(passage.text)}\n</passage>" for passage in passages)
+        return f"Context:\n{fences}\n\nQuestion: "
+    fences = "\n".join(_fence(number, passage) for number, passage in enumerate(passages, 1))
+    return f"{_RULES}{_MARKERS if markers else ''}\n\n{fences}\n\nQuestion: "
+
+
+def _with_block(messages: Sequence[Message], block: str) -> list[Message]:
+    """The last user message, preceded by `block`; every other message unchanged."""
     last = max((at for at, message in enumerate(messages) if message.role == "user"), default=None)
     if last is None:
         return list(messages)
-    if passages:
-        fences = "\n".join(_fence(number, passage) for number, passage in enumerate(passages, 1))
-        block = f"{_RULES}{_MARKERS if markers else ''}\n\n{fences}\n\nQuestion: "
-    else:
-        block = f"{_NOTHING}\n\nQuestion: "
     asked = messages[last]
     content: str | tuple[JSON, ...]
     if isinstance(asked.content, tuple):
@@ -87,11 +98,13 @@ async def build(
     params: JSON,
     *,
     markers: bool = True,
+    style: Style = "ruled",
+    max_passages: int | None = None,
     context_tokens: int | None = None,
 ) -> Prompt:
     """As many passages, best first, as fit beside the conversation and the answer.
 
-    `context_tokens` caps what the passages may take. Raises ContextLengthExceeded when the conversation alone
+    `context_tokens` caps what the passages may take, `max_passages` their number. Raises ContextLengthExceeded when the conversation alone
     does not fit; passages never push it out.
     """
     context = await generator.context_length()
@@ -105,9 +118,9 @@ async def build(
     if context_tokens is not None:
         budget = min(budget, bare + context_tokens)
     if not passages:
-        return Prompt(tuple(_with_passages(messages, (), markers)), ())
-    for shown in range(len(passages), 0, -1):
-        tried = _with_passages(messages, passages[:shown], markers)
+        return Prompt(tuple(_with_block(messages, _block((), style, markers))), ())
+    for shown in range(min(len(passages), max_passages or len(passages)), 0, -1):
+        tried = _with_block(messages, _block(passages[:shown], style, markers))
         if await generator.count_tokens(tried, params) <= budget:
             return Prompt(tuple(tried), tuple(passages[:shown]))
     raise ContextLengthExceeded(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,6 +25,10 @@ class EngineSettings(BaseModel):
     """Tokens; asked of the server when unset."""
     cite_markers: bool = True
     """Ask the model to write [n] markers. Off for very small models, which answer worse when told to."""
+    prompt_style: Literal["ruled", "plain"] = "ruled"
+    """`plain`: passages and question without instructions, for very small models; asks for no [n] markers."""
+    max_passages: int | None = Field(default=None, ge=1)
+    """The best passages shown to the model, at most; as many as the request asks for when unset."""
     max_concurrency: int = Field(default=64, ge=1)
     """Requests in flight per replica before a 429."""
 

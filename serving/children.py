@@ -133,7 +133,10 @@ def engine(place: Place, installed: vllm.Engine, threads: int) -> Part:
         "model": vllm.MODEL,
         "api_key": key,
         "context_length": vllm.CONTEXT_LENGTH,
+        # Measured: benchmarks/quality/smollm2_prompt.md
         "cite_markers": False,
+        "prompt_style": "plain",
+        "max_passages": 1,
         "max_concurrency": 4 * vllm.MAX_SEQUENCES,
     }
     return Part(child, {"ENGINES": json.dumps({vllm.MODEL: entry})}, (reserved,))

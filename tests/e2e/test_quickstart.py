@@ -51,7 +51,7 @@ def test_questions_are_answered_with_checked_citations(api: Api, kb: str, model:
     content = answer.choices[0].message.content
     assert content
     assert answer.usage.completion_tokens > 0
-    assert len(answer.citations) == 5
+    assert 1 <= len(answer.citations) <= 5
     check_citations(api, kb, content, answer.citations)
 
 

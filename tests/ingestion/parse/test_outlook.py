@@ -16,7 +16,7 @@ from rag.errors import DocumentError
 from tests.ingestion.parse import outlook as ol
 from tests.ingestion.parse.builders import CORPUS, Maker, kinds, refusal
 
-HTML = "<h1>Report</h1><p>Good numbers.</p><table><tr><th>Item</th></tr><tr><td>milk</td></tr></table><ul><li>one</ul>"
+HTML = "<h1>Report</h1><p>Good numbers.</p><table><tr><th>Item<th>Price<tr><td>milk<td>3</table><ul><li>one</ul>"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,7 +85,7 @@ def test_structure_of_an_html_body(message: Callable[..., Path]) -> None:
     assert kinds(document)[1:] == [
         ("heading", "Report"),
         ("paragraph", "Good numbers."),
-        ("table", "| Item |\n| --- |\n| milk |"),
+        ("table", "| Item | Price |\n| --- | --- |\n| milk | 3 |"),
         ("list_item", "- one"),
     ]
     assert document.blocks[-1].headings == ("Hi", "Report")
@@ -147,10 +147,12 @@ def test_damage_is_refused_or_read(make: Maker, at: int, garbage: bytes) -> None
     data = bytearray(ol.msg_bytes({ol.SUBJECT: "Hi", ol.BODY: "Some words.", ol.HTML: HTML.encode()}))
     at %= len(data)
     data[at : at + len(garbage)] = garbage
+    path = make("a.msg", bytes(data))
     try:
-        assert parse_msg(make("a.msg", bytes(data))).text
+        outcome = "read" if parse_msg(path).text else "silently empty"
     except DocumentError as error:
-        assert error.code in {"corrupt_document", "empty_document", "needs_password", "unsupported_document"}
+        outcome = error.code
+    assert outcome in {"read", "corrupt_document", "empty_document", "needs_password"}
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -168,13 +170,13 @@ def test_elements_become_blocks() -> None:
 
     out = Canonical()
     markup = el.ElementMetadata(category_depth=1)
-    table = el.ElementMetadata(text_as_html="<table><tr><td>a</td><td>b</td></tr></table>")
+    table = el.ElementMetadata(text_as_html="<table><tr><td>a<td>b<tr><td>c<td>d</table>")
     given_elements = [
         el.Title("Chapter", metadata=markup),
         el.Title("Thank you"),
         el.ListItem("milk"),
         el.ListItem("2. bread"),
-        el.Table("a b", metadata=table),
+        el.Table("a b c d", metadata=table),
         el.Table("c d"),
         el.CodeSnippet("  x = 1"),
         el.FigureCaption("Figure 1"),
@@ -189,7 +191,7 @@ def test_elements_become_blocks() -> None:
         ("paragraph", "Thank you"),
         ("list_item", "- milk"),
         ("list_item", "2. bread"),
-        ("table", "| a | b |\n| --- | --- |"),
+        ("table", "| a | b |\n| --- | --- |\n| c | d |"),
         ("table", "c d"),
         ("code", "  x = 1"),
         ("caption", "Figure 1"),
