@@ -14,6 +14,7 @@ from rag.extractive import ExtractiveGenerator
 from rag.generators import OpenAIGenerator
 from rag.pipeline import ChatModel, ModelCard, Pipeline
 from rag.ports import Embedder, Reranker, VectorStore
+from rag.prompt import Layout
 from rag.qdrant import QdrantStore, connect
 from rag.rerankers import CrossEncoderReranker
 from rag.settings import EngineSettings, RagSettings
@@ -70,10 +71,11 @@ def build_chat_models(engines: Mapping[str, EngineSettings], timeout: float) -> 
             context_length=engine.context_length,
             capabilities=("chat", "streaming", "knowledge_bases", "tools", "json_schema"),
         )
+        layout = Layout(engine.prompt_style, engine.cite_markers, engine.max_passages)
         for public in (name, *engine.aliases):
             if public in models:
                 raise ConfigurationError(f"ENGINES names {public!r} twice; every name and alias is used once")
-            models[public] = ChatModel(generator, card, engine.cite_markers, engine.prompt_style, engine.max_passages)
+            models[public] = ChatModel(generator, card, layout)
     return models
 
 

@@ -42,14 +42,11 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class ChatModel:
-    """A generator under its public name. `markers`: ask it to write [n] markers. `style` and `max_passages`: see
-    `prompt.build`."""
+    """A generator under its public name, and how it likes its passages."""
 
     generator: Generator
     card: ModelCard
-    markers: bool = True
-    style: prompt.Style = "ruled"
-    max_passages: int | None = None
+    layout: prompt.Layout = field(default_factory=prompt.Layout)
 
 
 class Pipeline:
@@ -103,9 +100,7 @@ class Pipeline:
             found.passages,
             model.generator,
             question.params,
-            markers=model.markers,
-            style=model.style,
-            max_passages=model.max_passages,
+            layout=model.layout,
             context_tokens=question.rag.context_tokens,
         )
         request = GenerationRequest(built.messages, question.params, found.retrieval.query, built.passages)

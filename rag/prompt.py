@@ -37,6 +37,19 @@ _CONTROL = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """How a model likes its passages. `markers`: ask it to write [n] markers (never in the plain style).
+    `max_passages`: the best ones, at most; None: all that fit."""
+
+    style: Style = "ruled"
+    markers: bool = True
+    max_passages: int | None = None
+
+
+_LAYOUT = Layout()
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """Messages to send, and the passages that really stand in them."""
 
@@ -60,15 +73,15 @@ def _fence(number: int, passage: Passage) -> str:
     return f'<passage number="{number}" source="{where}"{page}>\n[{number}] {inert(passage.text)}\n</passage>'
 
 
-def _block(passages: Sequence[Passage], style: Style, markers: bool) -> str:
+def _block(passages: Sequence[Passage], layout: Layout) -> str:
     """What stands before the question."""
     if not passages:
         return f"{_NOTHING}\n\nQuestion: "
-    if style == "plain":
+    if layout.style == "plain":
         fences = "\n".join(f"<passage>\n{inert(passage.text)}\n</passage>" for passage in passages)
         return f"Context:\n{fences}\n\nQuestion: "
     fences = "\n".join(_fence(number, passage) for number, passage in enumerate(passages, 1))
-    return f"{_RULES}{_MARKERS if markers else ''}\n\n{fences}\n\nQuestion: "
+    return f"{_RULES}{_MARKERS if layout.markers else ''}\n\n{fences}\n\nQuestion: "
 
 
 def _with_block(messages: Sequence[Message], block: str) -> list[Message]:
@@ -97,14 +110,12 @@ async def build(
     generator: Generator,
     params: JSON,
     *,
-    markers: bool = True,
-    style: Style = "ruled",
-    max_passages: int | None = None,
+    layout: Layout = _LAYOUT,
     context_tokens: int | None = None,
 ) -> Prompt:
     """As many passages, best first, as fit beside the conversation and the answer.
 
-    `context_tokens` caps what the passages may take, `max_passages` their number. Raises ContextLengthExceeded when the conversation alone
+    `context_tokens` caps what the passages may take. Raises ContextLengthExceeded when the conversation alone
     does not fit; passages never push it out.
     """
     context = await generator.context_length()
@@ -118,9 +129,9 @@ async def build(
     if context_tokens is not None:
         budget = min(budget, bare + context_tokens)
     if not passages:
-        return Prompt(tuple(_with_block(messages, _block((), style, markers))), ())
-    for shown in range(min(len(passages), max_passages or len(passages)), 0, -1):
-        tried = _with_block(messages, _block(passages[:shown], style, markers))
+        return Prompt(tuple(_with_block(messages, _block((), layout))), ())
+    for shown in range(min(len(passages), layout.max_passages or len(passages)), 0, -1):
+        tried = _with_block(messages, _block(passages[:shown], layout))
         if await generator.count_tokens(tried, params) <= budget:
             return Prompt(tuple(tried), tuple(passages[:shown]))
     raise ContextLengthExceeded(

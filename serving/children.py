@@ -133,7 +133,7 @@ def engine(place: Place, installed: vllm.Engine, threads: int) -> Part:
         "model": vllm.MODEL,
         "api_key": key,
         "context_length": vllm.CONTEXT_LENGTH,
-        # Measured: benchmarks/quality/smollm2_prompt.md
+        # What so small a model does best with, measured in benchmarks/quality/smollm2_prompt.md.
         "cite_markers": False,
         "prompt_style": "plain",
         "max_passages": 1,

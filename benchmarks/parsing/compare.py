@@ -21,7 +21,7 @@ from ingestion.parse.unstructured_elements import PartitionFailed, partition, pr
 from rag.errors import DocumentError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from run import fold  # type: ignore[import-not-found]
+from run import fold
 
 MODULES = {
     **{name: name for name in ("msg", "docx", "pptx", "xlsx", "html", "csv", "json", "xml", "odt", "epub", "rtf")},

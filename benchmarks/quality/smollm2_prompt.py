@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 import httpx
 
-from rag.prompt import Style, build
+from rag.prompt import Layout, Style, build
 from rag.rewrite import search_query
 from rag.testing import ScriptedGenerator
 from rag.types import Message, Passage
@@ -66,7 +66,7 @@ def is_right(row: dict[str, Any], said: str) -> bool:
     fact, said = row["fact"].casefold(), " ".join(said.split()).casefold()
     numbers = set(_NUMBER.findall(fact)) - set(_NUMBER.findall(row["question"].casefold()))
     spoken = {number.rstrip(".:-") for number in _NUMBER.findall(said)}
-    return fact in said or bool(numbers) and numbers <= spoken
+    return fact in said or (bool(numbers) and numbers <= spoken)
 
 
 def _messages(row: dict[str, Any]) -> list[Message]:
@@ -93,7 +93,7 @@ async def _ask(
 ) -> tuple[str, int]:
     """The answer and its prompt's tokens."""
     counter = ScriptedGenerator([], context=10**6)
-    built = await build(_messages(row), passages, counter, {}, markers=False, style=style)
+    built = await build(_messages(row), passages, counter, {}, layout=Layout(style, markers=False))
     messages = [{"role": message.role, "content": message.text} for message in built.messages]
     async with slots:
         body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 80}

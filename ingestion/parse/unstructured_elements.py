@@ -65,7 +65,7 @@ def prepare() -> None:
 
 
 def _blank_model() -> Any:
-    """Its tokenizer is ours: spaCy's takes hours for a hundred thousand brackets or emoji in a row."""
+    """Its tokenizer is ours: spaCy's takes minutes for a long row of brackets or emoji (quadratic)."""
     spacy: Any = importlib.import_module("spacy")
     model = spacy.blank("en")
     model.tokenizer = lambda text: spacy.tokens.Doc(model.vocab, words=_TOKEN.findall(text))

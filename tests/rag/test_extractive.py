@@ -98,6 +98,71 @@ def test_headings_and_the_question_itself_are_no_answers() -> None:
     assert compose("What are the opening hours of the office?", [titled]) == "The office opens at 9. [1]"
 
 
+GUIDE = (
+    "Pier guide\n\nOffice of the pier master\n\nPasswords\n\nPasswords have nine characters.\n\n"
+    "Kiosks: error codes\n\n"
+    "| Code | Meaning | What to do |\n| --- | --- | --- |\n| K-3 | paper empty | change the roll |\n"
+    "| K-9 | drawer open | close the drawer |\n\n"
+    "Wi-Fi\n\nPrivate phones use PIER-Guest; it is cut off after two hours. The pier master is Ada Boom.\n\n"
+    "Boat Mean wind Gusts\nTern 21 knots 30 knots\nSkua 27 knots 38 knots\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("What should I do when a kiosk shows error K-9?", "| K-9 | drawer open | close the drawer | [1]"),
+        ("What is the highest mean wind for the Skua?", "Skua 27 knots 38 knots [1]"),
+        (
+            "What is the meaning of the code K-3?",
+            "| Code | Meaning | What to do | [1]\n| K-3 | paper empty | change the roll | [1]",
+        ),
+    ],
+)
+def test_a_row_is_the_answer_and_not_what_stands_above_it(question: str, expected: str) -> None:
+    assert compose(question, [passage(GUIDE)]) == expected
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is the salary of the pier master?",
+        "What is the password of the PIER-Guest network?",
+        "Which shipyard made the drawer?",
+        "¿Cuál es el salario del pier master?",
+        "Wie lautet das Gehalt vom pier master?",
+        "Quel est le salaire de la pier master ?",
+    ],
+)
+def test_what_the_passages_do_not_tell_is_not_answered(question: str) -> None:
+    assert compose(question, [passage(GUIDE)]) == NOT_ANSWERED
+
+
+def test_attributes_that_are_named_or_need_no_name_are_answered() -> None:
+    text = "The fee of the pier is 4 euros. The pier master is Ada Boom."
+    assert "4 euros" in compose("What is the fee of the pier?", [passage(text)])
+    assert "Ada Boom" in compose("What is the name of the pier master?", [passage(text)])
+
+
+def test_nothing_worse_stands_in_for_a_sentence_that_cannot_be_quoted() -> None:
+    text = "It is false that:\n- the tram to the quay costs 4 euros on weekdays.\n\nA tram is a vehicle on rails."
+    assert compose("What does the tram to the quay cost on weekdays?", [passage(text)]) == NOT_ANSWERED
+
+
+def test_the_earlier_questions_of_a_conversation_name_no_attribute() -> None:
+    question = "What is the salary of the pier master?\nAnd who is the pier master?"
+    assert "Ada Boom" in compose(question, [passage(GUIDE)])
+
+
+def test_sentences_wrapped_at_the_margin_are_quoted_whole() -> None:
+    text = (
+        "Things found on the boats are kept for 45 days at the blue kiosk in New\n"
+        "Haven, open daily. Each crew holds a drill for leaving the ship once every\n14 days."
+    )
+    assert compose("How long are things found kept?", [passage(text)]).startswith(text[: text.index("Each")].strip())
+    assert compose("How often is a drill held?", [passage(text)]).endswith("once every\n14 days. [1]")
+
+
 def test_honest_when_there_is_nothing() -> None:
     assert compose("Who painted the Mona Lisa?", PASSAGES) == NOT_ANSWERED
     assert compose("", PASSAGES) == NOT_ANSWERED

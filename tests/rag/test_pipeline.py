@@ -6,9 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pydantic import ValidationError
+
+from rag.build import build_chat_models
 from rag.errors import EngineError, NotFound
 from rag.pipeline import ChatModel, ModelCard, Pipeline
 from rag.ports import Generator
+from rag.prompt import Layout
+from rag.settings import EngineSettings
 from rag.testing import HashEmbedder, OverlapReranker, ScriptedGenerator
 from rag.types import Chunk, Delta, DocumentRef, GenerationRequest, Message, Question, RagOptions, Scope
 from tests.rag.memory import MemoryStore
@@ -152,3 +157,23 @@ async def test_tool_calls_and_log_probabilities_pass_the_citation_checker() -> N
     assert answer.choices[0].logprobs == {"content": [1, 2]}
     assert answer.choices[0].tool_calls[0]["function"] == {"name": "f", "arguments": "{}"}
     assert answer.choices[0].finish_reason == "tool_calls"
+
+
+async def test_the_layout_of_a_model_decides_what_it_is_shown_and_what_is_listed() -> None:
+    generator = ScriptedGenerator(["41 euros."])
+    pipe = await pipeline(generator)
+    small = replace(pipe.chat_model("scripted"), layout=Layout("plain", max_passages=1))
+    pipe = Pipeline(pipe.embedder, pipe.store, {"scripted": small})
+    answer = await pipe.answer(ASK)
+    assert generator.requests[-1].messages[-1].text.startswith("Context:\n<passage>\nA cabin costs")
+    assert len(answer.citations) == 1
+
+
+def test_an_engines_settings_make_its_layout() -> None:
+    plain = EngineSettings(urls=["http://localhost:1/v1"], prompt_style="plain", cite_markers=False, max_passages=2)
+    models = build_chat_models({"a": plain, "b": EngineSettings(urls=["http://localhost:1/v1"])}, 1.0)
+    assert models["a"].layout == Layout("plain", markers=False, max_passages=2)
+    assert models["b"].layout == Layout()
+    for wrong in ({"prompt_style": "loud"}, {"max_passages": 0}):
+        with pytest.raises(ValidationError):
+            EngineSettings(urls=["http://localhost:1/v1"], **wrong)

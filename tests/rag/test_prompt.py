@@ -1,4 +1,5 @@
-from typing import Any
+import re
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,32 @@ async def test_a_cap_on_passages_counts_only_the_passages() -> None:
     assert await generator.count_tokens(built.messages, {}) <= bare + 200
 
 
+async def test_the_plain_style_has_passages_and_question_and_nothing_else() -> None:
+    passages = [passage("Under the mat."), passage("Or in the shed.")]
+    built = await prompt.build(ASK, passages, ScriptedGenerator([]), {}, layout=prompt.Layout("plain"))
+    assert built.messages[-1].text == (
+        "Context:\n<passage>\nUnder the mat.\n</passage>\n<passage>\nOr in the shed.\n</passage>\n\n"
+        "Question: Where is the key?"
+    )
+    assert built.passages == tuple(passages)
+
+
+@pytest.mark.parametrize("style", get_args(prompt.Style))
+@pytest.mark.parametrize(("most", "shown"), [(None, 3), (1, 1), (2, 2), (9, 3)])
+async def test_only_the_best_passages_are_shown_and_reported(style: prompt.Style, most: int | None, shown: int) -> None:
+    passages = [passage(f"Text {number}.") for number in range(3)]
+    layout = prompt.Layout(style, max_passages=most)
+    built = await prompt.build(ASK, passages, ScriptedGenerator([]), {}, layout=layout)
+    assert built.passages == tuple(passages[:shown])
+    assert [p.text in built.messages[-1].text for p in passages] == [n < shown for n in range(3)]
+
+
+@pytest.mark.parametrize(("layout", "asked_for"), [(prompt.Layout(), True), (prompt.Layout(markers=False), False)])
+async def test_markers_are_asked_for_where_the_layout_says_so(layout: prompt.Layout, asked_for: bool) -> None:
+    built = await prompt.build(ASK, [passage("x")], ScriptedGenerator([]), {}, layout=layout)
+    assert ("like [1]" in built.messages[-1].text) is asked_for
+
+
 async def test_a_conversation_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ContextLengthExceeded):
         await prompt.build([Message("user", "word " * 500)], [], ScriptedGenerator([], context=100), {})
@@ -82,9 +109,11 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.parametrize("style", get_args(prompt.Style))
 @pytest.mark.parametrize("text", HOSTILE)
-async def test_control_tokens_of_documents_do_not_reach_the_model(text: str) -> None:
-    built = await prompt.build(ASK, [passage(text, source=text)], ScriptedGenerator([]), {})
+async def test_control_tokens_of_documents_do_not_reach_the_model(text: str, style: prompt.Style) -> None:
+    layout = prompt.Layout(style)
+    built = await prompt.build(ASK, [passage(text, source=text)], ScriptedGenerator([]), {}, layout=layout)
     asked = built.messages[-1].text
     for token in (
         "<|im_start|>",
@@ -98,7 +127,7 @@ async def test_control_tokens_of_documents_do_not_reach_the_model(text: str) -> 
     ):
         assert token not in asked
     assert asked.count("</passage>") == 1
-    assert asked.count("<passage ") == 1
+    assert len(re.findall("<passage[ >]", asked)) == 1
 
 
 @given(st.text(max_size=60))

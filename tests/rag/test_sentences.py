@@ -9,6 +9,9 @@ def cut(text: str) -> list[str]:
     return [text[start:end] for start, end in sentence_spans(text)]
 
 
+LONG = "Things that were found on board are kept for a while at the kiosk in"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -41,6 +44,17 @@ def cut(text: str) -> list[str]:
         ("| a | b. C |\n|---|---|\n| x | y |", ["| a | b. C |", "|---|---|", "| x | y |"]),
         ("A line wraps\nin lower case. Next", ["A line wraps\nin lower case.", "Next"]),
         ("One,\nTwo\nThree", ["One,\nTwo", "Three"]),
+        ("Kept in the\nBlue kiosk", ["Kept in the\nBlue kiosk"]),
+        ("A drill is held every\n14 days. Next", ["A drill is held every\n14 days.", "Next"]),
+        (f"{LONG} Port\nAveril, daily. Next", [f"{LONG} Port\nAveril, daily.", "Next"]),
+        (f"Yes. {LONG} Port\nAveril. Next", ["Yes.", f"{LONG} Port\nAveril.", "Next"]),
+        (f"{LONG} port.\nAveril is next", [f"{LONG} port.", "Averil is next"]),
+        (f"{LONG} Port\n\nAveril", [f"{LONG} Port", "Averil"]),
+        (f"{LONG} Port\n- Averil", [f"{LONG} Port", "- Averil"]),
+        (f"{LONG} port:\nAveril", [f"{LONG} port:", "Averil"]),
+        (f"{LONG} Port\n{LONG} Averil", [f"{LONG} Port", f"{LONG} Averil"]),
+        (f"{LONG.title()}\nAveril", [LONG.title(), "Averil"]),
+        ("Dunlin 25 knots 33 knots\nTern 19 knots", ["Dunlin 25 knots 33 knots", "Tern 19 knots"]),
         ("Para\n\nin two", ["Para", "in two"]),
         ("Open 9 to 5 [1]\nclosed on Monday", ["Open 9 to 5 [1]", "closed on Monday"]),
         ("Ends here.\na) first\nb) second", ["Ends here.", "a) first", "b) second"]),
@@ -157,3 +171,17 @@ def test_spans_are_ordered_stripped_and_lose_nothing(text: str) -> None:
         assert end - start <= MAX_SENTENCE + 100
         at = end
     assert text[at:].strip() == ""
+
+
+LINES = st.lists(
+    st.sampled_from(["the", "Port", "of", "14", "Tern,", "kept.", "on", "board", "\n", "\n", "things", "|"])
+)
+
+
+@given(LINES.map(" ".join), LINES.map(" ".join), st.integers(1, 40))
+def test_wrapped_text_is_cut_alike_in_pieces(head: str, tail: str, size: int) -> None:
+    text = f"{head}{LONG} Port\n{tail}"
+    segmenter, found = Segmenter(), []
+    for at in range(0, len(text), size):
+        found += segmenter.feed(text[at : at + size])
+    assert found + segmenter.close() == sentence_spans(text)

@@ -74,7 +74,8 @@ def _container(tree: Tree) -> bytes:
     root = _Entry("Root Entry", 5)
     entries = [root]
     root.child = _entries(tree, entries)
-    small, small_chain = b"", []
+    small = b""
+    small_chain: list[int] = []
     sectors: list[bytes] = []
     chain: list[int] = []
     for entry in entries[1:]:
