@@ -134,6 +134,14 @@ def test_lists_wrapped_lines_tables_and_questions(sentence: str, expected: bool)
     assert judge(sentence, HOUSE).verified is expected
 
 
+@pytest.mark.parametrize(
+    ("lead", "expected"), [("Kiosks: error codes", True), ("Kiosks: error messages", True), ("In error:", False)]
+)
+def test_an_error_code_is_not_a_denial(lead: str, expected: bool) -> None:
+    text = f"{lead}\n\n| Code | What to do |\n|---|---|\n| K-9 | close the drawer |"
+    assert judge("| K-9 | close the drawer |", text).verified is expected
+
+
 def test_the_quote_is_the_sources_own_words() -> None:
     text = "Intro. Die GROSSE Straße  ist “lang” – ja."
     (found,) = judge('die große strasse ist "lang" - ja', text).supports
