@@ -71,11 +71,11 @@ def build_chat_models(engines: Mapping[str, EngineSettings], timeout: float) -> 
             context_length=engine.context_length,
             capabilities=("chat", "streaming", "knowledge_bases", "tools", "json_schema"),
         )
-        layout = Layout(engine.prompt_style, engine.cite_markers, engine.max_passages)
+        layout = Layout(engine.prompt_style, engine.cite_markers)
         for public in (name, *engine.aliases):
             if public in models:
                 raise ConfigurationError(f"ENGINES names {public!r} twice; every name and alias is used once")
-            models[public] = ChatModel(generator, card, layout)
+            models[public] = ChatModel(generator, card, layout, engine.default_top_k)
     return models
 
 

@@ -15,6 +15,7 @@ from rag.ports import Embedder, Generator, Reranker, VectorStore
 from rag.retrieve import Retriever
 from rag.rewrite import search_query
 from rag.types import (
+    DEFAULT_TOP_K,
     Answer,
     Delta,
     GenerationRequest,
@@ -47,6 +48,7 @@ class ChatModel:
     generator: Generator
     card: ModelCard
     layout: prompt.Layout = field(default_factory=prompt.Layout)
+    default_top_k: int = DEFAULT_TOP_K
 
 
 class Pipeline:
@@ -94,7 +96,7 @@ class Pipeline:
                 async for delta in deltas:
                     yield delta
             return
-        found = await self._find(question, question.scope)
+        found = await self._find(question, question.scope, model.default_top_k)
         built = await prompt.build(
             question.messages,
             found.passages,
@@ -114,12 +116,13 @@ class Pipeline:
         """The joined stream."""
         return await collect(self.stream(question))
 
-    async def _find(self, question: Question, scope: Scope) -> SearchResult:
+    async def _find(self, question: Question, scope: Scope, default_top_k: int) -> SearchResult:
         query = search_query(question.messages, rewrite=question.rag.rewrite == "auto")
         if not query:
             report = Retrieval("", question.rag.search_type, 0, "off")
             return SearchResult((), report)
-        return await self._retriever.search(query, scope, question.rag)
+        options = replace(question.rag, top_k=question.rag.top_k or default_top_k)
+        return await self._retriever.search(query, scope, options)
 
 
 def _last_words(question: Question) -> str:

@@ -38,12 +38,10 @@ _CONTROL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a model likes its passages. `markers`: ask it to write [n] markers (never in the plain style).
-    `max_passages`: the best ones, at most; None: all that fit."""
+    """How a model likes its passages. `markers`: ask it to write [n] markers (never in the plain style)."""
 
     style: Style = "ruled"
     markers: bool = True
-    max_passages: int | None = None
 
 
 _LAYOUT = Layout()
@@ -130,7 +128,7 @@ async def build(
         budget = min(budget, bare + context_tokens)
     if not passages:
         return Prompt(tuple(_with_block(messages, _block((), layout))), ())
-    for shown in range(min(len(passages), layout.max_passages or len(passages)), 0, -1):
+    for shown in range(len(passages), 0, -1):
         tried = _with_block(messages, _block(passages[:shown], layout))
         if await generator.count_tokens(tried, params) <= budget:
             return Prompt(tuple(tried), tuple(passages[:shown]))

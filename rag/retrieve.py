@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.ports import Embedder, Reranker, VectorStore
-from rag.types import Passage, RagOptions, Retrieval, Scope, SearchResult
+from rag.types import DEFAULT_TOP_K, Passage, RagOptions, Retrieval, Scope, SearchResult
 
 _MAX_WINDOWS = 8
 
@@ -42,6 +42,7 @@ class Retriever:
 
     async def search(self, query: str, scope: Scope, options: RagOptions) -> SearchResult:
         """The `options.top_k` best passages above `options.min_score`, best first."""
+        top_k = options.top_k or DEFAULT_TOP_K
         watch = Stopwatch()
         vector = await self._query_vector(query)
         watch.lap("embed")
@@ -51,13 +52,13 @@ class Retriever:
             query,
             vector,
             search_type=options.search_type,
-            limit=max(options.candidates, options.top_k) if rerank else options.top_k,
+            limit=max(options.candidates, top_k) if rerank else top_k,
             filters=options.filters,
         )
         watch.lap("search")
         ranked = await self._rank(query, found) if rerank else found
         watch.lap("rerank")
-        best = [passage for passage in ranked if passage.score >= options.min_score][: options.top_k]
+        best = [passage for passage in ranked if passage.score >= options.min_score][:top_k]
         report = self._report(query, options, len(found), watch.timings)
         return SearchResult(tuple(best), report)
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rag.types import DEFAULT_TOP_K
+
 BUILTIN_EMBEDDER = "all-MiniLM-L6-v2"
 
 
@@ -27,8 +29,8 @@ class EngineSettings(BaseModel):
     """Ask the model to write [n] markers. Off for very small models, which answer worse when told to."""
     prompt_style: Literal["ruled", "plain"] = "ruled"
     """`plain`: passages and question without instructions, for very small models; asks for no [n] markers."""
-    max_passages: int | None = Field(default=None, ge=1)
-    """The best passages shown to the model, at most; as many as the request asks for when unset."""
+    default_top_k: int = Field(default=DEFAULT_TOP_K, ge=1, le=100)
+    """Passages put before the model where the request does not say (`rag.top_k`)."""
     max_concurrency: int = Field(default=64, ge=1)
     """Requests in flight per replica before a 429."""
 

@@ -165,11 +165,15 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
 
+DEFAULT_TOP_K = 5
+
+
 @dataclass(frozen=True, slots=True)
 class RagOptions:
     """How a question is answered from knowledge bases; API.md's `rag` object."""
 
-    top_k: int = 5
+    top_k: int | None = None
+    """Passages put before the model; None: what the model does best with, 5 for most."""
     candidates: int = 40
     search_type: SearchType = "hybrid"
     rerank: bool = True

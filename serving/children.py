@@ -136,7 +136,7 @@ def engine(place: Place, installed: vllm.Engine, threads: int) -> Part:
         # What so small a model does best with, measured in benchmarks/quality/smollm2_prompt.md.
         "cite_markers": False,
         "prompt_style": "plain",
-        "max_passages": 1,
+        "default_top_k": 1,
         "max_concurrency": 4 * vllm.MAX_SEQUENCES,
     }
     return Part(child, {"ENGINES": json.dumps({vllm.MODEL: entry})}, (reserved,))

@@ -84,8 +84,12 @@ class Server:
         return max(found, key=lambda process: process.create_time())
 
     def kill(self, word: str) -> None:
-        """kill -9, as the out-of-memory killer would."""
-        self.child(word).send_signal(signal.SIGKILL)
+        """kill -9, as the out-of-memory killer would; what the process had started must end with it."""
+        victim = self.child(word)
+        below = victim.children(recursive=True)
+        victim.send_signal(signal.SIGKILL)
+        _, left = psutil.wait_procs([victim, *below], timeout=30)
+        assert not left, f"orphans after the kill of {word}: {left}"
 
     def stop(self, seconds: float = 40) -> int:
         assert self.process is not None

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.e2e.api import Api
@@ -65,12 +64,9 @@ def health_comes_before_the_models(api: Api) -> None:
 
 
 def restart_after_gateway_death(server: Server) -> Api:
-    family = server.family()
     server.kill("serving.cli")
     assert server.process is not None
     server.process.wait(10)
-    _, left = psutil.wait_procs(family, timeout=20)
-    assert not left, f"orphans after the gateway was killed: {left}"
     return server.start()
 
 

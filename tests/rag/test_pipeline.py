@@ -158,21 +158,27 @@ async def test_tool_calls_and_log_probabilities_pass_the_citation_checker() -> N
     assert answer.choices[0].finish_reason == "tool_calls"
 
 
-async def test_the_layout_of_a_model_decides_what_it_is_shown_and_what_is_listed() -> None:
+async def test_a_model_is_shown_its_passages_as_it_likes_them_and_as_many_as_the_request_says() -> None:
     generator = ScriptedGenerator(["41 euros."])
     pipe = await pipeline(generator)
-    small = replace(pipe.chat_model("scripted"), layout=Layout("plain", max_passages=1))
+    texts = [TEXT, "A cabin has a window.", "A cabin has a bed."]
+    chunks = [Chunk(n, text, 0, len(text)) for n, text in enumerate(texts)]
+    document = DocumentRef("t1", "kb_1", "doc_1", 1, "rates.md")
+    await pipe.store.replace(document, chunks, await pipe.embedder.embed_documents(texts))
+    small = replace(pipe.chat_model("scripted"), layout=Layout("plain"), default_top_k=1)
     pipe = Pipeline(pipe.embedder, pipe.store, {"scripted": small})
     answer = await pipe.answer(ASK)
-    assert generator.requests[-1].messages[-1].text.startswith("Context:\n<passage>\nA cabin costs")
+    assert generator.requests[-1].messages[-1].text.startswith("Context:\n<passage>\nA cabin")
     assert [citation.index for citation in answer.citations or ()] == [1]
+    answer = await pipe.answer(replace(ASK, rag=RagOptions(top_k=3)))
+    assert [citation.index for citation in answer.citations or ()] == [1, 2, 3]
 
 
 def test_an_engines_settings_make_its_layout() -> None:
-    plain = EngineSettings(urls=["http://localhost:1/v1"], prompt_style="plain", cite_markers=False, max_passages=2)
+    plain = EngineSettings(urls=["http://localhost:1/v1"], prompt_style="plain", cite_markers=False, default_top_k=2)
     models = build_chat_models({"a": plain, "b": EngineSettings(urls=["http://localhost:1/v1"])}, 1.0)
-    assert models["a"].layout == Layout("plain", markers=False, max_passages=2)
-    assert models["b"].layout == Layout()
-    for wrong in ({"prompt_style": "loud"}, {"max_passages": 0}):
+    assert (models["a"].layout, models["a"].default_top_k) == (Layout("plain", markers=False), 2)
+    assert (models["b"].layout, models["b"].default_top_k) == (Layout(), 5)
+    for wrong in ({"prompt_style": "loud"}, {"default_top_k": 0}):
         with pytest.raises(ValidationError):
             EngineSettings(urls=["http://localhost:1/v1"], **wrong)

@@ -77,16 +77,6 @@ async def test_the_plain_style_has_passages_and_question_and_nothing_else() -> N
     assert built.passages == tuple(passages)
 
 
-@pytest.mark.parametrize("style", get_args(prompt.Style))
-@pytest.mark.parametrize(("most", "shown"), [(None, 3), (1, 1), (2, 2), (9, 3)])
-async def test_only_the_best_passages_are_shown_and_reported(style: prompt.Style, most: int | None, shown: int) -> None:
-    passages = [passage(f"Text {number}.") for number in range(3)]
-    layout = prompt.Layout(style, max_passages=most)
-    built = await prompt.build(ASK, passages, ScriptedGenerator([]), {}, layout=layout)
-    assert built.passages == tuple(passages[:shown])
-    assert [p.text in built.messages[-1].text for p in passages] == [n < shown for n in range(3)]
-
-
 @pytest.mark.parametrize(("layout", "asked_for"), [(prompt.Layout(), True), (prompt.Layout(markers=False), False)])
 async def test_markers_are_asked_for_where_the_layout_says_so(layout: prompt.Layout, asked_for: bool) -> None:
     built = await prompt.build(ASK, [passage("x")], ScriptedGenerator([]), {}, layout=layout)

@@ -99,7 +99,7 @@ def test_engine_settings_are_what_the_library_reads(place: Place, tmp_path: Path
         assert engine.api_key.get_secret_value() == part.child.env["VLLM_API_KEY"]
         assert engine.context_length == 8192
         assert engine.cite_markers is False
-        assert (engine.prompt_style, engine.max_passages) == ("plain", 1)
+        assert (engine.prompt_style, engine.default_top_k) == ("plain", 1)
         assert part.child.env["OMP_NUM_THREADS"] == "3"
 
 
