@@ -26,6 +26,8 @@ def main() -> None:
     limits = jail.Limits(**orjson.loads(sys.argv[1]))
     answers = _own_output()
     sys.modules[_UNWANTED] = None  # type: ignore[assignment]  # an import of it now fails as if it were not there
+    if not limits.programs:
+        os.environ["PATH"] = ""  # the jail would refuse to start what a parser finds there
     held = jail.enter(limits, int(sys.argv[2]))
     _send(answers, wire.frame(orjson.dumps(held)))
     while request := _request():
