@@ -83,7 +83,9 @@ class Runtime:
             self._loop.run_until_complete(self._main())
         except Exception as error:
             if self._ready.done():
-                log.exception("the worker's event loop ended")
+                # A worker without its loop would take messages and do nothing: better to end and be restarted.
+                log.exception("the worker's event loop ended; the process ends too")
+                os.kill(os.getpid(), signal.SIGTERM)
             else:
                 self._ready.set_exception(error)
         finally:
@@ -95,10 +97,16 @@ class Runtime:
             pipeline, sweeper = await self._open(stack)
             sweeping = asyncio.create_task(sweeper.run(self._policy.sweep_seconds, self._stopping))
             self._ready.set_result(pipeline)
-            await self._stopping.wait()
+            stopping = asyncio.create_task(self._stopping.wait())
+            # The sweeper ends before the stop only by an error; jobs would stick without it.
+            await asyncio.wait({stopping, sweeping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
             pipeline.stop()
             await self._finish_jobs()
+            self._stopping.set()
             await asyncio.wait({sweeping}, timeout=_LAST_SECONDS)
+            if sweeping.done():
+                sweeping.result()
             sweeping.cancel()
 
     async def _open(self, stack: AsyncExitStack) -> tuple[Pipeline, Sweeper]:

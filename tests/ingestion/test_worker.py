@@ -117,6 +117,13 @@ async def test_stopped_over_a_document_it_leaves_it_to_the_next(world: World, wo
     assert await ended(world, kb.id, job.id) == "completed"
 
 
+async def test_a_broken_sweeper_ends_the_process_so_that_it_is_started_again(world: World, workers: Workers) -> None:
+    process = await workers.start()
+    (world.root / "break").touch()
+    await workers.until(process, "the worker's event loop ended")
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+
+
 async def test_killed_over_a_document_the_next_one_takes_it(world: World, workers: Workers) -> None:
     (world.root / "hold").touch()
     process = await workers.start()

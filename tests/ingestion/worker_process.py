@@ -14,6 +14,7 @@ import ingestion.parse.sandbox
 import ingestion.worker
 import rag.build
 from ingestion.parse.elements import ParsedDocument
+from ingestion.sweep import Sweeper
 from tests.ingestion.doubles import Faults, FaultyEmbedder, MemoryStore, TextParser
 
 FOLDER = Path(sys.argv[1])
@@ -44,6 +45,14 @@ class Parser(TextParser):
         print("parser closed", flush=True)
 
 
+class BreakableSweeper(Sweeper):
+    async def sweep(self) -> None:
+        if (FOLDER / "break").exists():
+            raise RuntimeError("a fault that nobody foresaw")
+        await super().sweep()
+
+
+ingestion.worker.Sweeper = BreakableSweeper  # type: ignore[misc]
 rag.build.build_store = lambda *_: Store(Faults())  # type: ignore[assignment, return-value]
 ingestion.worker._load_embedder = lambda _: Embedder(Faults())  # type: ignore[assignment, return-value]
 ingestion.parse.sandbox.ParserPool = Parser  # type: ignore[assignment, misc]
