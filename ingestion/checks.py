@@ -100,7 +100,7 @@ def chunking(wanted: ChunkingStrategy | None, max_tokens: int) -> ChunkingStrate
     if wanted is None:
         default = ChunkingStrategy()
         size = min(default.chunk_size, max_tokens)
-        return replace(default, chunk_size=size, chunk_overlap=min(default.chunk_overlap, size // 2))
+        return replace(default, chunk_size=size, chunk_overlap=ChunkingStrategy.usual_overlap(size))
     one_of(wanted.type, "chunking_strategy.type", get_args(ChunkingType))
     if wanted.type == "hierarchical" and wanted.parent_chunk_size is None:
         wanted = replace(wanted, parent_chunk_size=max(2048, wanted.chunk_size))

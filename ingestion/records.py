@@ -48,6 +48,11 @@ class ChunkingStrategy:
     chunk_overlap: int = 64
     parent_chunk_size: int | None = None
 
+    @staticmethod
+    def usual_overlap(chunk_size: int) -> int:
+        """The overlap where none is named: 64 tokens, and never more than half of a chunk."""
+        return min(64, chunk_size // 2)
+
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeBase:

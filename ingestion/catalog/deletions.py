@@ -22,7 +22,7 @@ from ingestion.catalog.tables import chunks, data_sources, documents, items, job
 async def mark_document(connection: AsyncConnection, tenant: str, kb_id: str, document_id: str, at: float) -> None:
     """Raises NotFound. Marking twice is allowed: a deletion that was cut off is taken up again."""
     await _take_turn(connection, tenant, kb_id)
-    await _mark(connection, documents, _owned(documents, tenant, kb_id, document_id), "document", at)
+    await _mark(connection, documents, _owned(documents, tenant, kb_id, document_id), ("document", document_id), at)
     await _end_work(connection, tenant, items.c.document_id == document_id)
     await _no_aftercare(connection, tenant, items.c.document_id == document_id)
 
@@ -31,7 +31,7 @@ async def mark_source(connection: AsyncConnection, tenant: str, kb_id: str, sour
     """Marks the source and its documents, whose ids it returns. A document that another source of the
     knowledge base has brought too (same bytes) goes over to that source and stays."""
     await _take_turn(connection, tenant, kb_id)
-    await _mark(connection, data_sources, _owned(data_sources, tenant, kb_id, source_id), "data source", at)
+    await _mark(connection, data_sources, _owned(data_sources, tenant, kb_id, source_id), ("data source", source_id), at)
     await _hand_over(connection, tenant, source_id)
     mine = and_(documents.c.tenant_id == tenant, documents.c.data_source_id == source_id)
     marked = update(documents).where(mine).values(deleting_since=at).returning(documents.c.id)
@@ -45,7 +45,7 @@ async def mark_source(connection: AsyncConnection, tenant: str, kb_id: str, sour
 async def mark_knowledge_base(connection: AsyncConnection, tenant: str, kb_id: str, at: float) -> None:
     await _take_turn(connection, tenant, kb_id)
     owned = and_(knowledge_bases.c.id == kb_id, knowledge_bases.c.tenant_id == tenant)
-    await _mark(connection, knowledge_bases, owned, "knowledge base", at)
+    await _mark(connection, knowledge_bases, owned, ("knowledge base", kb_id), at)
     below = items.c.knowledge_base_id == kb_id
     await _end_work(connection, tenant, below)
     await _no_aftercare(connection, tenant, below)
@@ -67,10 +67,13 @@ def _of_source(source_id: str) -> ColumnElement[bool]:
     return items.c.job_id.in_(select(jobs.c.id).where(jobs.c.data_source_id == source_id))
 
 
-async def _mark(connection: AsyncConnection, table: Table, owned: ColumnElement[bool], what: str, at: float) -> None:
+async def _mark(
+    connection: AsyncConnection, table: Table, owned: ColumnElement[bool], named: tuple[str, str], at: float
+) -> None:
+    """`named`: what is marked and its id, for the error."""
     marked = await connection.execute(update(table).where(owned).values(deleting_since=at).returning(table.c.id))
     if marked.one_or_none() is None:
-        raise not_found(what, "given in the path")
+        raise not_found(*named)
 
 
 async def _hand_over(connection: AsyncConnection, tenant: str, source_id: str) -> None:

@@ -74,5 +74,9 @@ async def get(key_id: str, principal: Admin, services: Running, tenant: TenantNa
 @router.delete("/{key_id}")
 async def revoke(key_id: str, principal: Admin, services: Running, tenant: TenantName = None) -> Deleted:
     """Ends a key at once, in every process."""
-    await services.ledger.keys.revoke(_acting(principal, tenant), key_id)
+    owner, keys = _acting(principal, tenant), services.ledger.keys
+    # It works for all tenants: no admin of one may lock the operator out.
+    if (await keys.get(owner, key_id)).operator and not principal.operator:
+        raise Forbidden("Only the operator's bootstrap key may end itself. Ask the operator.")
+    await keys.revoke(owner, key_id)
     return Deleted(id=key_id, object="api_key")

@@ -47,10 +47,10 @@ class ChunkingRequest(Body):
 
     def strategy(self, reads: int) -> ChunkingStrategy:
         """`reads`: tokens that the embedding model takes. A size that the caller did not name is lowered to
-        it; one that was named is left for the catalog to refuse."""
+        it; one that was named is left for the catalog to refuse. An empty request is the same as none."""
         size = self.chunk_size if "chunk_size" in self.model_fields_set else min(self.chunk_size, reads)
         named = "chunk_overlap" in self.model_fields_set
-        overlap = self.chunk_overlap if named else min(self.chunk_overlap, size // 8)
+        overlap = self.chunk_overlap if named else ChunkingStrategy.usual_overlap(size)
         parent = self.parent_chunk_size
         if self.type == "hierarchical" and parent is None:
             parent = 2048

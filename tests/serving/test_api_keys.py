@@ -72,6 +72,16 @@ async def test_only_the_operator_acts_for_other_tenants(house: House) -> None:
     assert (await house.http.delete(f"/v1/api-keys/{made['id']}?tenant=other")).status_code == 200
 
 
+async def test_an_admin_does_not_lock_the_operator_out(house: House) -> None:
+    admin = house.client(await house.key())
+    refused = await admin.delete("/v1/api-keys/key_bootstrap")
+    assert (refused.status_code, refused.json()["error"]["type"]) == (403, "permission_error")
+    foreign = house.client(await house.key(tenant="other"))
+    assert (await foreign.delete("/v1/api-keys/key_bootstrap")).status_code == 404
+    assert (await house.http.delete("/v1/api-keys/key_bootstrap")).status_code == 200
+    assert (await house.http.get("/v1/api-keys")).status_code == 401
+
+
 async def test_default_scopes_are_all_but_admin(house: House) -> None:
     expires = int(time.time()) + 3600
     made = (await house.http.post("/v1/api-keys", json={"name": "n", "expires_at": expires})).json()

@@ -70,10 +70,12 @@ async def test_create_get_list_delete(house: House) -> None:
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        ({"type": "sentence"}, ChunkingStrategy("sentence", 256, 32)),
-        ({"chunk_size": 100}, ChunkingStrategy("recursive", 100, 12)),
+        ({}, ChunkingStrategy("recursive", 256, 64)),
+        ({"type": "sentence"}, ChunkingStrategy("sentence", 256, 64)),
+        ({"chunk_size": 100}, ChunkingStrategy("recursive", 100, 50)),
+        ({"chunk_size": 1}, ChunkingStrategy("recursive", 1, 0)),
         ({"chunk_size": 9999, "chunk_overlap": 0}, ChunkingStrategy("recursive", 9999, 0)),
-        ({"type": "hierarchical"}, ChunkingStrategy("hierarchical", 256, 32, 2048)),
+        ({"type": "hierarchical"}, ChunkingStrategy("hierarchical", 256, 64, 2048)),
     ],
 )
 async def test_sizes_that_were_not_named_fit_the_model(
