@@ -28,7 +28,7 @@ from rag.citations import CitationStream, Sources
 from rag.citations.markers import find_markers
 from rag.citations.sources import PassageText
 from rag.citations.terms import RUN, is_run_character, numbers, terms, words
-from rag.errors import InvalidRequest
+from rag.errors import ContextLengthExceeded, InvalidRequest
 from rag.types import Delta, GenerationRequest, Message, Passage, Usage
 
 CONTEXT_LENGTH = 131_072
@@ -111,14 +111,22 @@ class ExtractiveGenerator:
         """One delta per token for each of `n` equal choices, then their finish, then the usage."""
         wanted = _Wanted.read(request)
         question = request.question or _last_question(request.messages)
-        answer = await asyncio.to_thread(compose, question, request.passages)
+        prompt = await self.count_tokens(request.messages, request.params)
+        if prompt > CONTEXT_LENGTH:
+            raise ContextLengthExceeded(
+                f"the messages have {prompt} tokens; {self.model} reads {CONTEXT_LENGTH}. Shorten the conversation",
+                param="messages",
+            )
+        if request.searched or request.passages:
+            answer = await asyncio.to_thread(compose, question, request.passages)
+        else:
+            answer = NO_PASSAGES
         pieces, reason = wanted.cut(answer)
         for choice in range(wanted.n):
             yield Delta(choice=choice, role="assistant")
             for piece in pieces:
                 yield Delta(choice=choice, text=piece)
             yield Delta(choice=choice, finish_reason=reason)
-        prompt = await self.count_tokens(request.messages, request.params)
         yield Delta(usage=Usage(prompt, len(pieces) * wanted.n))
 
 
@@ -128,9 +136,7 @@ def tokens(text: str) -> list[str]:
 
 
 def compose(question: str, passages: Sequence[Passage]) -> str:
-    """The answer: one to three sentences of the passages, each with its marker, or why there is none."""
-    if not passages:
-        return NO_PASSAGES
+    """The answer: one to three sentences of the passages, each with its marker, or that there is none."""
     ranking = _Ranking(question, Sources(passages))
     chosen = ranking.choose()
     if not chosen:

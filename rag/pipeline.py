@@ -105,7 +105,7 @@ class Pipeline:
             layout=model.layout,
             context_tokens=question.rag.context_tokens,
         )
-        request = GenerationRequest(built.messages, question.params, found.retrieval.query, built.passages)
+        request = GenerationRequest(built.messages, question.params, found.retrieval.query, built.passages, True)
         citing = _Citing(built.passages, found.retrieval, question)
         async with aclosing(model.generator.stream(request)) as deltas:
             async for delta in deltas:

@@ -102,6 +102,14 @@ def answer_tokens(params: JSON, context: int) -> int:
     return int(asked) if asked else min(_DEFAULT_ANSWER_TOKENS, context // 4)
 
 
+def _culprit(params: JSON, room: int, context_tokens: int | None) -> str:
+    """The field that left no room for a passage, of `room` tokens beside the messages."""
+    for name in ("max_completion_tokens", "max_tokens"):
+        if params.get(name) and int(params[name]) >= room:
+            return name
+    return "messages" if context_tokens is None else "rag.context_tokens"
+
+
 async def build(
     messages: Sequence[Message],
     passages: Sequence[Passage],
@@ -133,7 +141,7 @@ async def build(
         if await generator.count_tokens(tried, params) <= budget:
             return Prompt(tuple(tried), tuple(passages[:shown]))
     raise ContextLengthExceeded(
-        f"no passage fits: the messages have {bare} tokens and {generator.model} reads {context}, answer "
+        f"no passage fits: the messages have {bare} tokens, and {generator.model} reads {context}, answer "
         "included. Lower max_tokens, raise rag.context_tokens or shorten the conversation",
-        param="messages",
+        param=_culprit(params, context - bare, context_tokens),
     )

@@ -42,7 +42,9 @@ async def _translated() -> AsyncIterator[None]:
     try:
         yield
     except ResponseHandlingException as error:
-        raise VectorStoreUnavailable(f"the vector store does not answer ({error}); retry in a moment") from error
+        raise VectorStoreUnavailable(
+            f"the vector store does not answer ({type(error.source).__name__}); retry in a moment"
+        ) from error
     except ResourceExhaustedResponse as error:
         raise VectorStoreUnavailable(
             "the vector store is busy; retry in a moment", retry_after=error.retry_after_s
@@ -56,7 +58,7 @@ async def _translated() -> AsyncIterator[None]:
         raise EngineError(f"the vector store refused a request ({error.status_code}): {said}") from error
 
 
-def connect(url: str, api_key: str | None = None, *, timeout: int = 60) -> AsyncQdrantClient:
+def connect(url: str, api_key: str | None = None, *, timeout: int = 30) -> AsyncQdrantClient:
     """A client of a Qdrant server; `timeout` in seconds bounds every call. Connects on first use."""
     with warnings.catch_warnings():
         if httpx.URL(url).host in ("127.0.0.1", "localhost", "::1"):
@@ -285,8 +287,10 @@ class QdrantStore:
             response = await self._client.query_points(
                 name, limit=limit, with_payload=True, with_vectors=[DENSE], **request
             )
-        scores = scoring.non_increasing([self._relevance(p, vector, sparse) for p in response.points])
-        return [_passage(point, scope, score) for point, score in zip(response.points, scores, strict=True)]
+        # The engine orders equal scores by chance; the same question must get the same answer.
+        points = sorted(response.points, key=lambda point: (-point.score, str(point.id)))
+        scores = scoring.non_increasing([self._relevance(point, vector, sparse) for point in points])
+        return [_passage(point, scope, score) for point, score in zip(points, scores, strict=True)]
 
     def _query(
         self,

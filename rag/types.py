@@ -219,12 +219,14 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """What a generator sees: the final messages, and the same passages as values (an extractive
-    generator quotes them; an HTTP engine reads them from the prompt)."""
+    generator quotes them; an HTTP engine reads them from the prompt). `searched`: knowledge bases were asked,
+    whether or not they held anything."""
 
     messages: tuple[Message, ...]
     params: JSON = field(default_factory=dict)
     question: str = ""
     passages: tuple[Passage, ...] = ()
+    searched: bool = False
 
 
 @dataclass(frozen=True, slots=True)

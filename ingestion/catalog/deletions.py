@@ -31,7 +31,9 @@ async def mark_source(connection: AsyncConnection, tenant: str, kb_id: str, sour
     """Marks the source and its documents, whose ids it returns. A document that another source of the
     knowledge base has brought too (same bytes) goes over to that source and stays."""
     await _take_turn(connection, tenant, kb_id)
-    await _mark(connection, data_sources, _owned(data_sources, tenant, kb_id, source_id), ("data source", source_id), at)
+    await _mark(
+        connection, data_sources, _owned(data_sources, tenant, kb_id, source_id), ("data source", source_id), at
+    )
     await _hand_over(connection, tenant, source_id)
     mine = and_(documents.c.tenant_id == tenant, documents.c.data_source_id == source_id)
     marked = update(documents).where(mine).values(deleting_since=at).returning(documents.c.id)

@@ -123,6 +123,17 @@ DELETES: dict[str, Delete] = {
 }
 
 
+@pytest.mark.parametrize("what", DELETES)
+async def test_deleting_what_is_not_there_names_it(world: World, what: str) -> None:
+    kb = await world.kb()
+    missing = "kb_missing" if what == "knowledge base" else kb.id
+    identifier = {"document": "doc_missing", "data source": "ds_missing"}.get(what, missing)
+    with pytest.raises(NotFound) as caught:
+        await DELETES[what](world, missing, "ds_missing", "doc_missing")
+    assert identifier in caught.value.message
+    assert caught.value.code == what.replace(" ", "_") + "_not_found"
+
+
 @pytest.mark.parametrize("step", ["before delete", "after delete", "delete_prefix", "drop"])
 @pytest.mark.parametrize("what", DELETES)
 async def test_a_deletion_cut_off_anywhere_is_finished(

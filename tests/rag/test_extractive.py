@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.citations import CitationStream, cite
-from rag.errors import InvalidRequest
+from rag.errors import ContextLengthExceeded, InvalidRequest
 from rag.extractive import (
     CONTEXT_LENGTH,
     NO_PASSAGES,
@@ -168,7 +168,7 @@ def test_honest_when_there_is_nothing() -> None:
     assert compose("", PASSAGES) == NOT_ANSWERED
     assert compose("的", PASSAGES) == NOT_ANSWERED
     assert compose("Who?", [passage("")]) == NOT_ANSWERED
-    assert compose("Who?", []) == NO_PASSAGES
+    assert compose("Who?", []) == NOT_ANSWERED
     assert "`knowledge_bases`" in NO_PASSAGES
 
 
@@ -351,3 +351,18 @@ async def test_port() -> None:
 @given(st.text(max_size=60))
 def test_tokens_lose_nothing(text: str) -> None:
     assert "".join(tokens(text)) == text
+
+
+async def spoken(request: GenerationRequest) -> str:
+    return "".join([delta.text async for delta in ExtractiveGenerator().stream(request)])
+
+
+async def test_nothing_found_is_not_the_same_as_nothing_asked() -> None:
+    asked = (Message("user", "Who?"),)
+    assert await spoken(GenerationRequest(asked, searched=True)) == NOT_ANSWERED
+    assert await spoken(GenerationRequest(asked)) == NO_PASSAGES
+
+
+async def test_its_context_has_an_end() -> None:
+    with pytest.raises(ContextLengthExceeded):
+        await spoken(GenerationRequest((Message("user", "word " * (CONTEXT_LENGTH + 1)),)))

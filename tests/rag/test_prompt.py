@@ -83,6 +83,20 @@ async def test_markers_are_asked_for_where_the_layout_says_so(layout: prompt.Lay
     assert ("like [1]" in built.messages[-1].text) is asked_for
 
 
+@pytest.mark.parametrize(
+    ("params", "context_tokens", "culprit"),
+    [({"max_tokens": 2**40}, None, "max_tokens"), ({}, 1, "rag.context_tokens"), ({}, None, "messages")],
+)
+async def test_what_left_no_room_for_a_passage_is_named(
+    params: dict[str, int], context_tokens: int | None, culprit: str
+) -> None:
+    passages = [passage("word " * 90)]
+    generator = ScriptedGenerator([], context=100)
+    with pytest.raises(ContextLengthExceeded) as caught:
+        await prompt.build(ASK, passages, generator, params, context_tokens=context_tokens)
+    assert caught.value.param == culprit
+
+
 async def test_a_conversation_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ContextLengthExceeded):
         await prompt.build([Message("user", "word " * 500)], [], ScriptedGenerator([], context=100), {})

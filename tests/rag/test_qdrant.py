@@ -249,3 +249,10 @@ async def test_a_store_that_is_away_is_never_an_empty_result(url: str) -> None:
 async def test_the_api_needs_the_key(url: str) -> None:
     async with httpx.AsyncClient(base_url=url) as client:
         assert (await client.get("/collections")).status_code in (401, 403)
+
+
+async def test_equal_scores_come_in_the_same_order_every_time(store: QdrantStore) -> None:
+    for n in range(8):
+        await put(store, replace(DOCUMENT, document_id=f"doc_{n}"), ["The same words."])
+    orders = {tuple(p.chunk_id for p in await find(store, "same words")) for _ in range(8)}
+    assert len(orders) == 1
