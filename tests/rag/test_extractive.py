@@ -353,16 +353,12 @@ def test_tokens_lose_nothing(text: str) -> None:
     assert "".join(tokens(text)) == text
 
 
-async def spoken(request: GenerationRequest) -> str:
-    return "".join([delta.text async for delta in ExtractiveGenerator().stream(request)])
-
-
 async def test_nothing_found_is_not_the_same_as_nothing_asked() -> None:
     asked = (Message("user", "Who?"),)
-    assert await spoken(GenerationRequest(asked, searched=True)) == NOT_ANSWERED
-    assert await spoken(GenerationRequest(asked)) == NO_PASSAGES
+    assert await said(GenerationRequest(asked, searched=True)) == NOT_ANSWERED
+    assert await said(GenerationRequest(asked)) == NO_PASSAGES
 
 
 async def test_its_context_has_an_end() -> None:
     with pytest.raises(ContextLengthExceeded):
-        await spoken(GenerationRequest((Message("user", "word " * (CONTEXT_LENGTH + 1)),)))
+        await said(GenerationRequest((Message("user", "word " * (CONTEXT_LENGTH + 1)),)))
