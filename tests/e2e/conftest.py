@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,3 +85,4 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quickstart]
     yield Quickstart(folder, environment, output, api)
     api.close()
     make(folder, environment, "stop", 60)
+    shutil.rmtree(folder)  # five gigabytes that nobody looks at again
