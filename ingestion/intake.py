@@ -67,7 +67,7 @@ class Intake:
             except _Outdated:
                 await self._discard(copied)
                 continue
-            except BaseException:
+            except BaseException:  # also a cancelled request takes its copies back; the error goes on
                 await asyncio.shield(self._discard(copied))
                 raise
             await self.dispatch(job)

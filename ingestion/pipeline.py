@@ -137,7 +137,7 @@ class Pipeline:
             raise
         except TensorasError as error:
             await self._failed(lease.claim, error)
-        except Exception as error:
+        except Exception as error:  # a fault of ours costs one document, which says so, and not its job
             log.exception("a document failed unexpectedly", extra={"document": claim.document_id})
             await self._failed(lease.claim, _unexpected(error))
 

@@ -29,7 +29,7 @@ def register(celery: Celery, run: Callable[[str], None]) -> Callable[[str], None
             log.info("a job was interrupted by the stop of this worker", extra={"job": job_id})
         except TensorasError as error:
             log.warning("a job goes on later: %s", error.message, extra={"job": job_id})
-        except Exception:
+        except Exception:  # the task wrapper: Celery would only log it again
             log.exception("a job was interrupted by an error", extra={"job": job_id})
 
     celery.task(ingest, name=INGEST_TASK, ignore_result=True)

@@ -81,7 +81,7 @@ class Runtime:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._main())
-        except Exception as error:
+        except Exception as error:  # the end of a thread: nobody above would see it
             if self._ready.done():
                 # A worker without its loop would take messages and do nothing: better to end and be restarted.
                 log.exception("the worker's event loop ended; the process ends too")

@@ -238,7 +238,7 @@ class ErrorMiddleware:
             await self.app(scope, receive, watch)
         except ClientDisconnect:
             log.info("request %s: the client went away", request_id_of(scope))
-        except Exception as exc:
+        except Exception as exc:  # the renderer of errors before the first byte
             failure = failure_of(exc, request_id_of(scope))
             if started:
                 raise

@@ -103,7 +103,7 @@ class Rebuild:
             if optimized:
                 folder = self._prepare(folder)
                 self._take_over(folder, delta)
-        except BaseException:
+        except BaseException:  # whatever it was, a half-built folder goes; the error goes on
             shutil.rmtree(folder, ignore_errors=True)
             raise
         if not optimized:
@@ -144,7 +144,7 @@ class Rebuild:
                 self._check(delta)
                 replay(fresh, delta.take())
             self._collection.submit(lambda: self._finish(fresh, delta)).result()
-        except BaseException:
+        except BaseException:  # whatever it was, the new shard is let go; the error goes on
             fresh.retire(remove=False)
             raise
 

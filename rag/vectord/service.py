@@ -55,7 +55,7 @@ class Service:
             self._registry = disk.Registry(data)
             for path in self._registry.sweep():
                 log.info("removed what a crash left behind: %s", path)
-        except BaseException:
+        except BaseException:  # whatever it was, the folder is free again; the error goes on
             self._lock.release()
             raise
         self._collections: dict[str, Collection] = {}

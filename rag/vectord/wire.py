@@ -156,7 +156,7 @@ def _as_rest_errors() -> Iterator[None]:
         yield
     except RestError:
         raise
-    except Exception as error:
+    except Exception as error:  # the renderer of errors of this server
         log.exception("a request failed")
         raise EngineFault(f"{type(error).__name__}: see the log of the vector store") from error
 

@@ -76,7 +76,8 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quickstart]
     subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(ROOT), str(folder)], check=True)
     port = free_port()
     environment = {**clean_environment(home), "QUICKSTART_PORT": str(port)}
-    environment.pop("VIRTUAL_ENV", None)
+    for name in ("VIRTUAL_ENV", "PYTHONPATH"):  # the clone runs its own code, whatever runs this test
+        environment.pop(name, None)
     # Only downloads are shared with the outside; what is installed is the clone's own.
     environment.setdefault("PIP_CACHE_DIR", str(Path.home() / ".cache" / "pip"))
     output = make(folder, environment, "quickstart", 900)

@@ -81,7 +81,7 @@ class MemoryStore:
         return await self.count(scope, document.document_id)
 
     async def search(self, *_: Any, **__: Any) -> list[Passage]:
-        raise NotImplementedError
+        raise AssertionError("ingestion never searches")
 
     async def chunks(self, scope: Scope, document_id: str, *, limit: int, after: int | None) -> list[Passage]:
         keys = sorted(self._of(scope, document_id), key=lambda key: key[4])

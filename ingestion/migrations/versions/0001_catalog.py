@@ -16,6 +16,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    # Long on purpose: a migration is a record, read from top to bottom and never changed.
     op.create_table(
         "knowledge_bases",
         sa.Column("id", sa.String(length=64), nullable=False),
