@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -113,12 +114,20 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None
     await database.close()
 
 
+async def driver_threads_ended() -> None:
+    """A connection that could not be opened still says goodbye to the event loop, which must live that long."""
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 10)
+
+
 async def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "x.db").mkdir()
     database = Database(f"sqlite:///{tmp_path}/x.db")
     with pytest.raises(Unavailable, match="check DATABASE_URL"):
         await migrate_catalog(database)
     await database.close()
+    await driver_threads_ended()
 
 
 async def test_migrating_twice_changes_nothing(world: World) -> None:
